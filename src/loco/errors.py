@@ -1,0 +1,17 @@
+"""What can be wrong with a user's input: one short message each, shown without a traceback."""
+
+
+class LocoError(Exception):
+    """Base of every error that a user can cause and mend; entry points print its message alone."""
+
+
+class AnnotationError(LocoError):
+    """An annotation file that cannot be read: names the file, the video and the field."""
+
+
+class FeatureError(LocoError):
+    """A feature file that is missing or unusable: names the video and the file."""
+
+
+class CheckpointError(LocoError):
+    """A checkpoint that is missing or does not fit what is asked of it."""

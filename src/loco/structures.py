@@ -1,0 +1,187 @@
+"""The small typed values that flow between the parts: files → Sample → Batch → detector → Events.
+
+Glossary of shapes, used throughout the project:
+
+    B videos · T steps · C feature channels · D model width · H heads · K classes · P points · N events
+
+``segments`` are seconds, ``segment_steps`` are steps of the feature grid, ``offsets`` are strides of
+a pyramid level. `TimeGrid` alone converts between seconds and steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Times = TypeVar("Times", float, np.ndarray, Tensor)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeGrid:
+    """Where the steps of a feature sequence lie in time.
+
+    Step t covers frames [t·stride, t·stride + window); its time is the centre of that window.
+
+    Args:
+        fps: frames a second.
+        window: frames that one feature vector sees.
+        stride: frames between the starts of two windows.
+    """
+
+    fps: float
+    window: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        for field in ("fps", "window", "stride"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"TimeGrid.{field} must be positive, got {getattr(self, field)}")
+
+    def to_seconds(self, step: Times) -> Times:
+        """Time in seconds of a (fractional) step."""
+        return (step * self.stride + self.window / 2) / self.fps
+
+    def to_steps(self, seconds: Times) -> Times:
+        """The (fractional, possibly negative) step at a time in seconds; inverse of `to_seconds`."""
+        return (seconds * self.fps - self.window / 2) / self.stride
+
+    def end_seconds(self, num_steps: int) -> float:
+        """Time in seconds at which the last of `num_steps` windows ends."""
+        return ((num_steps - 1) * self.stride + self.window) / self.fps
+
+
+@dataclass(slots=True, eq=False)
+class Events:
+    """Events of one video: ground truth, or detections if there are scores.
+
+    Args:
+        segments: (N, 2) start and end in seconds, floating point.
+        labels: (N,) class ids, long.
+        scores: (N,) confidence in [0, 1], for detections; these stand in descending order.
+
+    Raises:
+        ValueError: shapes or types do not fit together.
+    """
+
+    segments: Tensor
+    labels: Tensor
+    scores: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        count = len(self.labels)
+        if self.segments.shape != (count, 2) or not self.segments.is_floating_point():
+            raise ValueError(
+                f"segments must be floating point of shape ({count}, 2), "
+                f"got {self.segments.dtype} {tuple(self.segments.shape)}"
+            )
+        if self.labels.shape != (count,) or self.labels.dtype != torch.long:
+            raise ValueError(
+                f"labels must be long of shape ({count},), "
+                f"got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        if self.scores is not None and self.scores.shape != (count,):
+            raise ValueError(f"scores must be of shape ({count},), got {tuple(self.scores.shape)}")
+
+    @classmethod
+    def empty(cls, scored: bool = False) -> Events:
+        """No events; with an empty `scores` where `scored`."""
+        return cls(
+            torch.zeros(0, 2, dtype=torch.float64),
+            torch.zeros(0, dtype=torch.long),
+            torch.zeros(0) if scored else None,
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> Events:
+        """The events at a boolean mask, an index tensor or a slice."""
+        scores = None if self.scores is None else self.scores[index]
+        return Events(self.segments[index], self.labels[index], scores)
+
+    def to(self, device: torch.device | str) -> Events:
+        """The same events on another device."""
+        scores = None if self.scores is None else self.scores.to(device)
+        return Events(self.segments.to(device), self.labels.to(device), scores)
+
+
+@dataclass(slots=True, eq=False)
+class Sample:
+    """One video, or a crop of one: a crop is a video of its own whose time zero has moved.
+
+    Args:
+        video_id: the video's name.
+        index: its place in the split.
+        visual: (T, C_visual) features, floating point.
+        audio: (T, C_audio) features, floating point.
+        duration: seconds.
+        events: ground truth in seconds of this sample's own time; empty where there is none.
+    """
+
+    video_id: str
+    index: int
+    visual: np.ndarray
+    audio: np.ndarray
+    duration: float
+    events: Events
+
+    def __len__(self) -> int:
+        return len(self.visual)
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Videos padded to the longest of them.
+
+    Args:
+        visual: (B, T, C_visual) float32; what stands in padding has no meaning.
+        audio: (B, T, C_audio) float32.
+        mask: (B, T) bool, True where a step is real.
+        durations: (B,) float64 seconds.
+        indices: (B,) long, the videos' places in their split.
+        video_ids: B names.
+        events: B ground truths, segments in seconds (float64).
+        grid: the feature grid that all of them share.
+    """
+
+    visual: Tensor
+    audio: Tensor
+    mask: Tensor
+    durations: Tensor
+    indices: Tensor
+    video_ids: list[str]
+    events: list[Events]
+    grid: TimeGrid
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device; segments stay float64 where the device has it."""
+        return Batch(
+            self.visual.to(device, non_blocking=non_blocking),
+            self.audio.to(device, non_blocking=non_blocking),
+            self.mask.to(device, non_blocking=non_blocking),
+            self.durations.to(device),
+            self.indices.to(device),
+            self.video_ids,
+            [events.to(device) for events in self.events],
+            self.grid,
+        )
+
+    def pin_memory(self) -> Batch:
+        """Page-locked features, for a faster copy to a GPU."""
+        return Batch(
+            self.visual.pin_memory(),
+            self.audio.pin_memory(),
+            self.mask.pin_memory(),
+            self.durations,
+            self.indices,
+            self.video_ids,
+            self.events,
+            self.grid,
+        )
