@@ -141,8 +141,8 @@ class Batch:
         visual: (B, T, C_visual) float32; what stands in padding has no meaning.
         audio: (B, T, C_audio) float32.
         mask: (B, T) bool, True where a step is real.
-        durations: (B,) float64 seconds.
-        indices: (B,) long, the videos' places in their split.
+        durations: (B,) float64 seconds, on the CPU.
+        indices: (B,) long, the videos' places in their split, on the CPU.
         video_ids: B names.
         events: B ground truths, segments in seconds (float64).
         grid: the feature grid that all of them share.
@@ -161,15 +161,19 @@ class Batch:
         return len(self.mask)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on another device; segments stay float64 where the device has it."""
+        """The same features on another device.
+
+        Ground truth stays where it is, on the CPU: the metric reads it there, and a loss copies
+        what it needs at once.
+        """
         return Batch(
             self.visual.to(device, non_blocking=non_blocking),
             self.audio.to(device, non_blocking=non_blocking),
             self.mask.to(device, non_blocking=non_blocking),
-            self.durations.to(device),
-            self.indices.to(device),
+            self.durations,
+            self.indices,
             self.video_ids,
-            [events.to(device) for events in self.events],
+            self.events,
             self.grid,
         )
 

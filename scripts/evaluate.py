@@ -1,0 +1,17 @@
+"""Repeat the test of a checkpoint: see --help."""
+
+import hydra
+from omegaconf import DictConfig
+
+from loco import runs
+from loco.cli import user_errors
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+@user_errors
+def main(config: DictConfig) -> None:
+    runs.evaluate(config)
+
+
+if __name__ == "__main__":
+    main()

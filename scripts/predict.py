@@ -1,0 +1,17 @@
+"""Find the events of videos without annotations: see --help."""
+
+import hydra
+from omegaconf import DictConfig
+
+from loco import runs
+from loco.cli import user_errors
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
+@user_errors
+def main(config: DictConfig) -> None:
+    runs.predict(config)
+
+
+if __name__ == "__main__":
+    main()

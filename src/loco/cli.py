@@ -1,0 +1,47 @@
+"""What the entry points share: where the configs are, and errors in a line instead of a traceback."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from loco.errors import LocoError
+
+log = logging.getLogger("loco")
+
+
+def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
+    """Run an entry point; an error that a user can mend becomes its message and exit code 1."""
+
+    @functools.wraps(main)
+    def wrapped(config: DictConfig) -> None:
+        try:
+            main(config)
+        except (LocoError, InstantiationException, OmegaConfBaseException) as error:
+            print(f"error: {readable(error)}", file=sys.stderr)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            print("interrupted; ckpt_path=<this run's folder> goes on from its last epoch",
+                  file=sys.stderr)  # fmt: skip
+            sys.exit(130)
+
+    return wrapped
+
+
+def readable(error: Exception) -> str:
+    """An error's message without what libraries wrap around it."""
+    if isinstance(error, InstantiationException):
+        if isinstance(error.__cause__, LocoError | ValueError):
+            return str(error.__cause__)
+        return " ".join(str(error).split())
+    message = str(error)
+    if message.startswith("Caught "):  # raised in a loader's process, its traceback in the text
+        return message.strip().splitlines()[-1].partition(": ")[2]
+    return message

@@ -1,0 +1,299 @@
+"""From annotation and feature files to loaders for training, validation, test and prediction."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+import lightning
+import numpy as np
+import torch
+from torch import distributed
+from torch.utils.data import DataLoader
+
+from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
+from loco.data.dataset import RandomCrop, VideoDataset
+from loco.data.features import FeatureLayout, FeatureStore, Inspection
+from loco.data.sampler import LengthBatchSampler
+from loco.errors import AnnotationError, FeatureError
+from loco.structures import Batch, Events, TimeGrid
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 20  # problems or videos that a message names
+_MANY = 1000  # videos from which on a log line says what is being waited for
+
+Stage = Literal["train", "validation", "test", "predict"]
+
+
+class AVDataModule(lightning.LightningDataModule):
+    """A data set of audio-visual features in files, with or without annotations.
+
+    Defaults are neutral; what a recipe wants stands in `conf/data`. `use_distributed_sampler=False`
+    must be given to a Trainer: the loaders divide the videos among the processes themselves.
+
+    Args:
+        root: folder of the feature files.
+        annotations: annotation file; None allows prediction only.
+        layout: how the feature files are named, and where their steps lie in time.
+        batch_size: videos in a training batch of one process.
+        eval_batch_size: videos in any other batch; None is `batch_size`.
+        num_workers: processes that load; the batches are the same with any number.
+        max_length: steps that a training item has at most; None for no limit. Other items are
+            always whole.
+        crop_ratio: smallest and largest part of a shorter video in training; None for all of it.
+        missing: "error" refuses a data set with a missing or unusable file, "skip" leaves these
+            videos out, with a warning.
+        max_length_difference: steps by which the files of a video may differ in length.
+        test_split: the split that is tested on, for data sets without a test split.
+        predict_split: the split that is predicted; None is every video found in `root`.
+        seed: start of shuffling and crops, ≥ 0.
+        pin_memory: page-locked batches, for a GPU.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        annotations: str | Path | None,
+        layout: FeatureLayout,
+        *,
+        batch_size: int = 1,
+        eval_batch_size: int | None = None,
+        num_workers: int = 0,
+        max_length: int | None = None,
+        crop_ratio: Sequence[float] | None = (0.9, 1.0),
+        missing: Literal["error", "skip"] = "error",
+        max_length_difference: int = 8,
+        test_split: str = "test",
+        predict_split: str | None = None,
+        seed: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__()
+        if missing not in ("error", "skip"):
+            raise ValueError(f"missing must be 'error' or 'skip', got {missing!r}")
+        for name, split in (("test_split", test_split), ("predict_split", predict_split)):
+            if split is not None and split not in SUBSETS:
+                raise ValueError(f"{name} must be one of {SUBSETS}, got {split!r}")
+        eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
+        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if size < 1:
+                raise ValueError(f"{name} must be ≥ 1, got {size}")
+        if crop_ratio is not None and len(crop_ratio) != 2:
+            raise ValueError(f"crop_ratio must be two numbers or None, got {list(crop_ratio)}")
+        ratio = None if crop_ratio is None else (float(crop_ratio[0]), float(crop_ratio[1]))
+        self.root = Path(root)
+        self.annotations_path = None if annotations is None else Path(annotations)
+        self.layout = layout
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.crop = RandomCrop(max_length, ratio, seed)
+        self.missing = missing
+        self.max_length_difference = max_length_difference
+        self.test_split = test_split
+        self.predict_split = predict_split
+        self.seed = seed
+        self.pin_memory = pin_memory
+        self.annotations: Annotations | None = None
+        self._inspection: Inspection | None = None
+        self._datasets: dict[Stage, VideoDataset] = {}
+
+    # -- what is known once it is set up ------------------------------------------------------
+
+    @property
+    def grid(self) -> TimeGrid:
+        """The feature grid."""
+        return self.layout.grid
+
+    @property
+    def visual_channels(self) -> int:
+        """C of the visual features, read from the files."""
+        return self._inspected().visual_channels
+
+    @property
+    def audio_channels(self) -> int:
+        """C of the audio features, read from the files."""
+        return self._inspected().audio_channels
+
+    @property
+    def class_names(self) -> list[str]:
+        """K class names by id."""
+        return self._annotated("class names").class_names
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.class_names)
+
+    def dataset(self, stage: Stage) -> VideoDataset:
+        """The videos of a stage, after `setup` or `prepare`."""
+        if stage not in self._datasets:
+            self.setup({"train": "fit", "validation": "validate"}.get(stage, stage))
+        return self._datasets[stage]
+
+    # -- setting up ---------------------------------------------------------------------------
+
+    def prepare(self) -> Self:
+        """Sets up without a Trainer: for training with annotations, else for prediction."""
+        self.setup("predict" if self.annotations_path is None else "fit")
+        return self
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the annotations and checks all files that a stage needs; a second call is free.
+
+        "fit" takes in the test split, as a training ends with a test and should not end there
+        after days because of a missing file.
+
+        Raises:
+            AnnotationError: the annotation file is unusable, or lacks a split that is needed.
+            FeatureError: everything that is wrong with the feature files.
+        """
+        stages: dict[str | None, tuple[Stage, ...]] = {
+            "fit": ("train", "validation", "test"),
+            "validate": ("validation",),
+            "test": ("test",),
+            "predict": ("predict",),
+        }
+        wanted = [name for name in stages.get(stage, stages["fit"]) if name not in self._datasets]
+        if not wanted:
+            return
+        if self.annotations is None and self.annotations_path is not None:
+            self.annotations = read_annotations(self.annotations_path)
+        store = FeatureStore(self.root, self.layout, self.max_length_difference)
+        ids = {name: self._video_ids(name, store) for name in wanted}
+        known = [] if self._inspection is None else list(self._inspection.lengths)
+        inspection = self._inspect(store, [*known, *(i for some in ids.values() for i in some)])
+        for name in wanted:
+            videos = [self._video(i, inspection) for i in ids[name] if i in inspection.lengths]
+            if not videos:
+                raise FeatureError(f"{self.root}: no usable video is left for {name}")
+            crop = self.crop if name == "train" else None
+            self._datasets[name] = VideoDataset(videos, store, inspection.lengths, crop)
+        self._inspection = inspection
+
+    def _video_ids(self, stage: Stage, store: FeatureStore) -> list[str]:
+        if stage == "predict" and self.predict_split is None:
+            found = store.find_videos()
+            if not found:
+                pattern = self.layout.patterns[0]
+                raise FeatureError(f"{self.root}: expected files named {pattern!r}, found none")
+            return found
+        split = {"test": self.test_split, "predict": self.predict_split}.get(stage) or stage
+        annotations = self._annotated(f"the {split} split")
+        if not annotations.class_names:
+            raise AnnotationError(f"{annotations.source}: expected events, no video has any")
+        return [video.id for video in annotations.split(split)]
+
+    def _video(self, video_id: str, inspection: Inspection) -> Video:
+        if self.annotations is not None and video_id in self.annotations:
+            return self.annotations[video_id]
+        duration = self.grid.end_seconds(inspection.lengths[video_id])
+        return Video(video_id, duration, "predict", Events.empty())
+
+    def _inspect(self, store: FeatureStore, video_ids: list[str]) -> Inspection:
+        videos = len(set(video_ids))
+        files = videos * len(self.layout.patterns)
+        began = time.perf_counter()
+        if videos >= _MANY:
+            log.info("checking the headers of %d feature files under %s …", files, self.root)
+        inspection = store.inspect(video_ids)
+        if videos >= _MANY:
+            log.info("checked %d files in %.1f s", files, time.perf_counter() - began)
+        problems = inspection.problems
+        bad = dict.fromkeys(problem.video_id for problem in problems)
+        if problems and self.missing == "error":
+            raise FeatureError(
+                f"{self.root}: {len(bad)} of {videos} videos have files that cannot be used "
+                f"(missing=skip leaves them out):\n{_lines(problems)}"
+            )
+        if problems:
+            log.warning(
+                "%s: %d of %d videos are left out, their files cannot be used:\n%s",
+                *(self.root, len(bad), videos, _lines(problems)),
+            )
+        self._check_grid(inspection)
+        return inspection
+
+    def _check_grid(self, inspection: Inspection) -> None:
+        """Warns where the lengths of the features and of the videos hardly belong together."""
+        annotations: dict[str, Video] = self.annotations or {}
+        ratios = [
+            self.grid.end_seconds(steps) / annotations[video_id].duration
+            for video_id, steps in inspection.lengths.items()
+            if video_id in annotations
+        ]
+        if ratios and not 0.7 < (ratio := float(np.median(ratios))) < 1.4:
+            log.warning(
+                "%s: by the layout (%g fps, window %d, stride %d) the features last %.2f times "
+                "as long as the videos; are these the numbers they were made with?",
+                *(self.root, self.grid.fps, self.grid.window, self.grid.stride, ratio),
+            )
+
+    def _annotated(self, what: str) -> Annotations:
+        if self.annotations_path is None:
+            raise AnnotationError(f"{what}: expected an annotation file, none is given")
+        if self.annotations is None:
+            self.annotations = read_annotations(self.annotations_path)
+        return self.annotations
+
+    def _inspected(self) -> Inspection:
+        if self._inspection is None:
+            raise RuntimeError("AVDataModule: call prepare() or setup(stage) first")
+        return self._inspection
+
+    # -- loaders ------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Random crops in batches of similar length, in another order each epoch."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Whole videos of the validation split."""
+        return self._loader("validation")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Whole videos of the test split."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Whole videos of `predict_split`, or all that are found."""
+        return self._loader("predict")
+
+    def _loader(self, stage: Stage) -> DataLoader[Batch]:
+        training = stage == "train"
+        dataset = self.dataset(stage)
+        parallel = distributed.is_available() and distributed.is_initialized()
+        sampler = LengthBatchSampler(
+            dataset.crop_lengths,
+            self.batch_size if training else self.eval_batch_size,
+            training=training,
+            seed=self.seed,
+            num_replicas=distributed.get_world_size() if parallel else 1,
+            rank=distributed.get_rank() if parallel else 0,
+        )
+        return DataLoader(
+            dataset,
+            batch_size=None,  # the sampler gives whole batches, as lists of keys
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self.pin_memory,
+            # of its own, so that loading draws nothing from the generator that dropout uses
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+
+def _lines(items: Sequence[object] | Iterable[object]) -> str:
+    """The first few on a line each, and how many more there are."""
+    items = list(items)
+    lines = [f"  {item}" for item in items[:_SHOWN]]
+    if len(items) > _SHOWN:
+        lines.append(f"  … and {len(items) - _SHOWN} more")
+    return "\n".join(lines)

@@ -1,0 +1,192 @@
+"""Videos as training and evaluation items: features and events, cropped and padded into batches.
+
+Whatever is random here is a pure function of (seed, epoch, index). No worker holds any state, so
+that the batches are the same with any number of workers, and in a resumed run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from loco.data.annotations import Video
+from loco.data.features import FeatureStore
+from loco.structures import Batch, Events, Sample, TimeGrid
+
+Key = tuple[int, int]
+"""(epoch, index): which item, and for which epoch its random crop is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class RandomCrop:
+    """Draws the part of a video that is trained on in an epoch.
+
+    A video of more than `max_length` steps is cropped to `max_length`, another to a random part of
+    its length; the position is uniform. An event with less than `min_inside` of its length inside
+    goes, and positions are drawn until an event stays (UnAV's rule).
+
+    Args:
+        max_length: steps; None crops no video for its length.
+        ratio: smallest and largest part that is kept of a video that is not too long; None keeps
+            it whole.
+        seed: start of all draws, ≥ 0.
+        min_inside: part of an event that must be inside the crop for it to stay.
+        trials: positions drawn at most; where no event stays in any, the first is taken.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    max_length: int | None
+    ratio: tuple[float, float] | None
+    seed: int
+    min_inside: float = 0.5
+    trials: int = 200
+
+    def __post_init__(self) -> None:
+        if self.max_length is not None and self.max_length < 1:
+            raise ValueError(f"max_length must be at least 1 step or None, got {self.max_length}")
+        if self.ratio is not None and not 0 < self.ratio[0] <= self.ratio[1] <= 1:
+            raise ValueError(f"crop_ratio must be 0 < low ≤ high ≤ 1 or None, got {self.ratio}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be ≥ 0, got {self.seed}")
+
+    def length(self, num_steps: int, epoch: int, index: int) -> int:
+        """Steps that the video `index` of `num_steps` steps has in this epoch."""
+        return self._length(num_steps, self._generator(epoch, index))
+
+    def draw(
+        self, num_steps: int, segment_steps: np.ndarray, epoch: int, index: int
+    ) -> tuple[int, int, np.ndarray]:
+        """The crop of a video in an epoch.
+
+        Args:
+            num_steps: T of the whole video.
+            segment_steps: (N, 2) its events in steps of the feature grid.
+            epoch: which epoch.
+            index: the video's place in the split.
+
+        Returns:
+            First step, number of steps, and (N,) bool: which events stay.
+        """
+        random = self._generator(epoch, index)
+        length = self._length(num_steps, random)
+        if length == num_steps:
+            return 0, length, np.ones(len(segment_steps), dtype=bool)
+        starts = random.integers(0, num_steps - length + 1, size=self.trials)
+        begin, end = segment_steps[:, 0], segment_steps[:, 1]
+        inside = np.minimum(end, starts[:, None] + length) - np.maximum(begin, starts[:, None])
+        keep = inside >= self.min_inside * (end - begin)  # (trials, N)
+        trial = int(keep.any(axis=1).argmax())
+        return int(starts[trial]), length, keep[trial]
+
+    def _generator(self, epoch: int, index: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch, index))
+
+    def _length(self, num_steps: int, random: np.random.Generator) -> int:
+        if self.max_length is not None and num_steps > self.max_length:
+            return self.max_length
+        if self.ratio is None:
+            return num_steps
+        low, high = (max(round(part * num_steps), 1) for part in self.ratio)
+        return int(random.integers(low, high + 1))
+
+
+class VideoDataset(Dataset[Batch]):
+    """The videos of a split; gives a batch for a list of keys, or one `sample`.
+
+    Args:
+        videos: the videos; each one's place is its index.
+        store: where their features are.
+        lengths: steps T of each video, by id.
+        crop: how training items are drawn; None gives whole videos.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[Video],
+        store: FeatureStore,
+        lengths: Mapping[str, int],
+        crop: RandomCrop | None = None,
+    ) -> None:
+        self.store = store
+        self.grid = store.layout.grid
+        self.crop = crop
+        self.video_ids = [video.id for video in videos]
+        self.lengths = np.array([lengths[video.id] for video in videos], dtype=np.int64)
+        # arrays, not tensors: thousands of small tensors are slow to hand to a spawned worker
+        self._durations = [video.duration for video in videos]
+        self._segments = [video.events.segments.double().numpy() for video in videos]
+        self._labels = [video.events.labels.numpy() for video in videos]
+
+    def __len__(self) -> int:
+        return len(self.video_ids)
+
+    def __getitem__(self, keys: Sequence[Key]) -> Batch:
+        """The batch of these (epoch, index) keys."""
+        return collate([self.sample(index, epoch) for epoch, index in keys], self.grid)
+
+    def crop_lengths(self, epoch: int) -> np.ndarray:
+        """(videos,) steps that each video has in this epoch, as `sample` will give it."""
+        if self.crop is None:
+            return self.lengths
+        return np.array(
+            [self.crop.length(int(steps), epoch, i) for i, steps in enumerate(self.lengths)],
+            dtype=np.int64,
+        )
+
+    def sample(self, index: int, epoch: int = 0) -> Sample:
+        """One video: whole, or its crop in this epoch where the data set crops.
+
+        Raises:
+            FeatureError: a feature file cannot be read, or holds NaN or infinity.
+        """
+        num_steps = int(self.lengths[index])
+        segments, labels = self._segments[index], self._labels[index]
+        start, length = 0, num_steps
+        duration = self._durations[index]
+        if self.crop is not None:
+            segment_steps = self.grid.to_steps(segments)
+            start, length, keep = self.crop.draw(num_steps, segment_steps, epoch, index)
+            if length < num_steps:
+                window = np.clip(segment_steps[keep], start, start + length) - start
+                duration = self._crop_duration(duration, start, length)
+                segments = np.clip(self.grid.to_seconds(window), 0.0, duration)
+                labels = labels[keep]
+        visual, audio = self.store.load(self.video_ids[index], start, start + length)
+        events = Events(torch.tensor(segments), torch.tensor(labels))
+        return Sample(self.video_ids[index], index, visual, audio, duration, events)
+
+    def _crop_duration(self, duration: float, start: int, length: int) -> float:
+        """Seconds to the crop's end, or to the end of the video if that comes first."""
+        moved = self.grid.to_seconds(float(start)) - self.grid.to_seconds(0.0)
+        # a grid of windows shorter than two strides has its last window end before `length`
+        end = max(self.grid.end_seconds(length), self.grid.to_seconds(float(length)))
+        return max(min(end, duration - moved), 0.0)
+
+
+def collate(samples: Sequence[Sample], grid: TimeGrid) -> Batch:
+    """Pads samples to the longest of them: (B, T, C) float32, zeros in the padding."""
+    lengths = torch.tensor([len(sample) for sample in samples])
+    longest = int(lengths.max())
+    visual = np.zeros((len(samples), longest, samples[0].visual.shape[1]), dtype=np.float32)
+    audio = np.zeros((len(samples), longest, samples[0].audio.shape[1]), dtype=np.float32)
+    for i, sample in enumerate(samples):
+        visual[i, : len(sample)] = sample.visual
+        audio[i, : len(sample)] = sample.audio
+    return Batch(
+        visual=torch.from_numpy(visual),
+        audio=torch.from_numpy(audio),
+        mask=torch.arange(longest) < lengths[:, None],
+        durations=torch.tensor([sample.duration for sample in samples], dtype=torch.float64),
+        indices=torch.tensor([sample.index for sample in samples]),
+        video_ids=[sample.video_id for sample in samples],
+        events=[
+            Events(sample.events.segments.double(), sample.events.labels) for sample in samples
+        ],
+        grid=grid,
+    )

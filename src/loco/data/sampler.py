@@ -1,0 +1,108 @@
+"""Batches of videos of similar length, so that little is computed on padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from loco.data.dataset import Key
+
+
+class LengthBatchSampler(Sampler[list[Key]]):
+    """Yields batches as lists of (epoch, index), a function of (seed, epoch) and nothing else.
+
+    The videos are shuffled, cut into pools of some batches, sorted by length within a pool, cut
+    into batches, and the batches shuffled. It goes to a `DataLoader` as the `sampler`, with
+    `batch_size=None` and a data set that takes a list of keys; there Lightning finds `set_epoch`.
+
+    With several processes each global batch is cut into equal parts, so that at every step all
+    ranks hold as many videos, of similar length. What does not fill up a batch:
+
+    - training drops it, other videos in each epoch; if there are fewer videos than one global
+      batch holds, the batch shrinks (and repeats videos if there are fewer than ranks).
+    - evaluation keeps it, as a smaller last batch, and repeats up to `num_replicas` − 1 videos to
+      give the ranks equal counts. Its order is the same in every epoch, and shuffled too, that
+      the first few batches are a fair sample.
+
+    Args:
+        lengths: gives the (videos,) steps of all videos in an epoch, e.g. `dataset.crop_lengths`.
+        batch_size: videos in a batch of one process.
+        training: shuffle anew in each epoch, and drop the rest.
+        seed: start of the shuffling, ≥ 0.
+        num_replicas: processes.
+        rank: which of them this is.
+        pool_batches: global batches in a pool; more waste less and shuffle less.
+
+    Raises:
+        ValueError: a setting is out of its range, or there is no video.
+    """
+
+    def __init__(
+        self,
+        lengths: Callable[[int], np.ndarray],
+        batch_size: int,
+        *,
+        training: bool,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+        pool_batches: int = 32,
+    ) -> None:
+        if batch_size < 1 or pool_batches < 1:
+            raise ValueError(
+                f"batch_size and pool_batches must be ≥ 1, got {batch_size} and {pool_batches}"
+            )
+        if not 0 <= rank < num_replicas:
+            raise ValueError(f"rank must be in [0, {num_replicas}), got {rank}")
+        if seed < 0:
+            raise ValueError(f"seed must be ≥ 0, got {seed}")
+        self.lengths = lengths
+        self.count = len(lengths(0))
+        if self.count == 0:
+            raise ValueError("there is no video to sample from")
+        if training:
+            batch_size = min(batch_size, max(1, self.count // num_replicas))
+        self.global_batch = batch_size * num_replicas
+        self.training = training
+        self.seed = seed
+        self.num_replicas = num_replicas
+        self.rank = rank
+        self.pool_batches = pool_batches
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch that is iterated over next; evaluation stays as it is."""
+        if self.training:
+            self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches in an epoch, the same on all ranks and in all epochs."""
+        if self.training:
+            return max(1, self.count // self.global_batch)
+        return -(-self.count // self.global_batch)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch = self.epoch
+        random = np.random.default_rng((self.seed, epoch))
+        lengths = self.lengths(epoch)
+        order = self._evened_out(random.permutation(self.count))
+        pool = self.global_batch * self.pool_batches
+        batches = []
+        for first in range(0, len(order), pool):
+            members = order[first : first + pool]
+            # longest first: what is left over at the end is a batch of short ones
+            members = members[np.argsort(-lengths[members], kind="stable")]
+            batches += [
+                members[i : i + self.global_batch]
+                for i in range(0, len(members), self.global_batch)
+            ]
+        for i in random.permutation(len(batches)):
+            yield [(epoch, int(index)) for index in batches[i][self.rank :: self.num_replicas]]
+
+    def _evened_out(self, order: np.ndarray) -> np.ndarray:
+        """Drops or repeats videos, so that every batch has equal parts for all ranks."""
+        if self.training:
+            return np.resize(order, len(self) * self.global_batch)
+        return np.resize(order, -(-self.count // self.num_replicas) * self.num_replicas)

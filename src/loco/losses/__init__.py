@@ -1,0 +1,1 @@
+"""What training minimises: detection losses and cross-modal correspondence."""

@@ -1,0 +1,109 @@
+"""Building blocks that never let padding leak into real steps.
+
+Every layer takes features (B, T, D) with a mask (B, T), True = real, and returns zeros in padding.
+Masking selects with `where`, since 0 · NaN would still be NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
+    """Features (B, T, D) with 0 wherever the mask (B, T) is False, whatever stood there."""
+    return torch.where(mask.unsqueeze(-1), x, x.new_zeros(()))
+
+
+def sinusoid_positions(num_steps: int, dim: int, like: Tensor) -> Tensor:
+    """Sinusoids of the absolute step, (T, D), scaled by 1/√D as UnAV does.
+
+    Computed for the T at hand, so that no length is the longest one.
+    """
+    step = torch.arange(num_steps, device=like.device, dtype=torch.float32).unsqueeze(1)
+    channel = torch.arange(0, dim, 2, device=like.device, dtype=torch.float32)
+    angle = step * torch.exp(channel * (-torch.log(torch.tensor(10000.0)).item() / dim))
+    positions = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim]
+    return (positions / dim**0.5).to(like.dtype)
+
+
+class MaskedConv1d(nn.Conv1d):
+    """Convolution over time with kernel 3, of (B, T, C_in) to (B, ⌈T/stride⌉, C_out)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1,
+        bias: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            in_channels, out_channels, 3, stride=stride, padding=1, groups=groups, bias=bias
+        )
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        out = super().forward(zero_padding(x, mask).transpose(1, 2)).transpose(1, 2)
+        return zero_padding(out, downsample_mask(mask, self.stride[0]))
+
+
+def downsample_mask(mask: Tensor, stride: int) -> Tensor:
+    """The mask of a coarser level: step j stands at fine step j·stride."""
+    return mask[:, ::stride]
+
+
+def masked_max_pool(x: Tensor, mask: Tensor, stride: int) -> Tensor:
+    """Max over the real ones of the 3 steps around each `stride`-th step, (B, ⌈T/stride⌉, D)."""
+    if stride == 1:
+        return zero_padding(x, mask)
+    lowest = torch.where(mask.unsqueeze(-1), x, x.new_tensor(float("-inf")))
+    pooled = functional.max_pool1d(lowest.transpose(1, 2), 3, stride=stride, padding=1)
+    return zero_padding(pooled.transpose(1, 2), downsample_mask(mask, stride))
+
+
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer whose bias starts at 0."""
+    layer = nn.Linear(in_features, out_features)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ScaledDropPath(nn.Module):
+    """A learnable scale for each channel of a residual branch, which a sample may skip in training.
+
+    Args:
+        dim: channels D.
+        rate: probability that a video skips the branch.
+        scale: what the channel scales start from.
+    """
+
+    def __init__(self, dim: int, rate: float, scale: float) -> None:
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop_path must lie in [0, 1), got {rate}")
+        self.rate = rate
+        self.scale = nn.Parameter(torch.full((dim,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.scale
+        if self.training and self.rate > 0:
+            keep = 1 - self.rate
+            kept = torch.rand(len(x), 1, 1, device=x.device) < keep
+            x = x * kept.to(x.dtype) / keep
+        return x
+
+
+class FeedForward(nn.Module):
+    """x + FFN(LayerNorm(x)) with a hidden width of `expansion`·D and GELU."""
+
+    def __init__(
+        self, dim: int, *, drop_path: float, layer_scale: float, expansion: int = 4
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.expand = linear(dim, expansion * dim)
+        self.contract = linear(expansion * dim, dim)
+        self.drop_path = ScaledDropPath(dim, drop_path, layer_scale)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        hidden = functional.gelu(self.expand(self.norm(x)))
+        return zero_padding(x + self.drop_path(self.contract(hidden)), mask)

@@ -1,0 +1,136 @@
+"""The LightningModule: wires a detector to its data, optimiser, metric and log, and knows no more.
+
+A detector is any `nn.Module` with
+
+    losses(batch) -> dict[str, Tensor]    the sum of `loss_…` is minimised, the rest is only logged
+    detect(batch) -> list[Events]         one for each video, by descending score
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from loco.metrics import DetectionMAP
+from loco.optim import OptimizerFactory
+from loco.structures import Batch, Events
+
+
+class Detector(Protocol):
+    """What the module asks of a detector."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]: ...
+
+    def detect(self, batch: Batch) -> list[Events]: ...
+
+
+class LocalizationModule(lightning.LightningModule):
+    """Trains and evaluates a detector.
+
+    Args:
+        detector: an `nn.Module` with `losses` and `detect`.
+        class_names: names of the K classes.
+        optimizer: makes the optimiser and its schedule; needed for training alone.
+        seed: with the epoch, the batch and the rank, it decides all randomness of a training step.
+        config: plain values kept in every checkpoint, from which `loco.runs.load_module` builds the
+            detector again.
+    """
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        class_names: Sequence[str],
+        *,
+        optimizer: OptimizerFactory | None = None,
+        seed: int = 0,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(config or {})
+        self.detector = detector
+        self.class_names = list(class_names)
+        self.optimizer_factory = optimizer
+        self.seed = seed
+        self.metric = DetectionMAP(len(self.class_names))
+        self.detections: dict[str, Events] = {}
+        """Of the last test: video id → detections, on the CPU."""
+
+    @property
+    def _detector(self) -> Detector:
+        return cast(Detector, self.detector)
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw drop path from (seed, epoch, batch, rank), so that a resumed run draws the same."""
+        key = (self.seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        losses = self._detector.losses(batch)
+        parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
+        total = torch.stack(list(parts.values())).sum()
+        parts = {"loss": total} | parts
+        self.log_dict(
+            {f"train/{name}": value.detach() for name, value in parts.items()}
+            | {name: value for name, value in losses.items() if not name.startswith("loss_")},
+            batch_size=len(batch),
+        )
+        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        return total
+
+    def configure_optimizers(self) -> Any:
+        if self.optimizer_factory is None:
+            raise ValueError("training needs an optimizer: LocalizationModule(..., optimizer=…)")
+        epochs = self.trainer.max_epochs or 1
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        optimizer, scheduler = self.optimizer_factory(
+            self.detector, total_steps=total_steps, steps_per_epoch=max(total_steps // epochs, 1)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    def detect(self, batch: Batch) -> list[Events]:
+        """Detections of each video of a batch, on the CPU."""
+        return [events.to("cpu") for events in self._detector.detect(batch)]
+
+    def on_validation_epoch_start(self) -> None:
+        self.metric.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.metric.update(self.detect(batch), batch.events, batch.indices)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metric("val", prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        self.metric.reset()
+        self.detections = {}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        detections = self.detect(batch)
+        self.metric.update(detections, batch.events, batch.indices)
+        self.detections.update(zip(batch.video_ids, detections, strict=True))
+
+    def on_test_epoch_end(self) -> None:
+        if self.trainer.world_size > 1:
+            gathered: list[dict[str, Events]] = [{} for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather_object(gathered, self.detections)
+            self.detections = {video: events for part in gathered for video, events in part.items()}
+        self._log_metric("test")
+
+    def _log_metric(self, stage: str, prog_bar: bool = False) -> None:
+        for name, value in self.metric.compute().items():
+            self.log(f"{stage}/{name}", value.float(), prog_bar=prog_bar and name == "mAP")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Events]:
+        return dict(zip(batch.video_ids, self.detect(batch), strict=True))

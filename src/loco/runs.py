@@ -1,0 +1,246 @@
+"""Whole runs: train, evaluate and predict from a composed config, and what they leave in a folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from loco.baselines import baseline_metrics
+from loco.callbacks import BestCheckpoint
+from loco.data.datamodule import AVDataModule
+from loco.errors import CheckpointError
+from loco.module import LocalizationModule
+from loco.results import (
+    detections_table,
+    json_number,
+    metrics_table,
+    predictions_json,
+    show,
+    write_json,
+)
+from loco.structures import Events
+
+log = logging.getLogger(__name__)
+
+MODEL_KEYS = ("model", "attention", "correspondence")
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """A checkpoint file, or a run's folder: its newest `last.ckpt`.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"ckpt_path={path}: expected a checkpoint or a run's folder")
+    found = sorted(path.rglob("last.ckpt"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise CheckpointError(f"ckpt_path={path}: no last.ckpt in this folder")
+    return found[-1]
+
+
+def load_checkpoint(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint at a path, its tensors on the CPU; only plain values are unpickled."""
+    file = find_checkpoint(path)
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes torch raise
+        raise CheckpointError(
+            f"{file}: expected a checkpoint that this suite wrote, but reading it failed "
+            f"({str(error).splitlines()[0][:100]})"
+        ) from error
+    if not isinstance(checkpoint, dict) or "model" not in checkpoint.get("hyper_parameters", {}):
+        raise CheckpointError(f"{file}: a checkpoint, but not one that this suite wrote")
+    return file, checkpoint
+
+
+def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
+    """A module from what a checkpoint keeps of its config: parts, channels and class names."""
+    parts = OmegaConf.create({key: config[key] for key in MODEL_KEYS})
+    detector = instantiate(
+        parts.model,
+        visual_channels=config["visual_channels"],
+        audio_channels=config["audio_channels"],
+        num_classes=len(config["class_names"]),
+    )
+    return LocalizationModule(detector, config["class_names"], config=config, **kwargs)
+
+
+def load_module(path: str | Path) -> LocalizationModule:
+    """The trained module in a checkpoint, in evaluation mode, with its averaged weights."""
+    _, checkpoint = load_checkpoint(path)
+    module = build_module(checkpoint["hyper_parameters"])
+    module.load_state_dict(checkpoint["state_dict"])
+    return module.eval()
+
+
+def train(config: DictConfig) -> dict[str, float]:
+    """Train, test the best checkpoint, and leave metrics, predictions and checkpoints.
+
+    Returns:
+        the test metrics, fractions in [0, 1].
+    """
+    began = time.perf_counter()
+    output = Path(config.output_dir)
+    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
+    if resume:
+        log.info("resuming from %s", resume)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    data: AVDataModule = instantiate(config.data)
+    data.prepare_data()
+    data.prepare()
+    kept = plain_config(config) | {
+        "visual_channels": data.visual_channels,
+        "audio_channels": data.audio_channels,
+        "class_names": data.class_names,
+    }
+    module = build_module(kept, optimizer=instantiate(config.optimizer), seed=config.seed)
+    callbacks = build_callbacks(config)
+    trainer: lightning.Trainer = instantiate(
+        config.trainer, callbacks=callbacks, logger=instantiate(config.logger)
+    )
+    if trainer.is_global_zero:
+        output.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, output / "config.yaml", resolve=True)
+    trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = next(c.best_model_path for c in callbacks if isinstance(c, BestCheckpoint))
+    if best:
+        # Loaded here and not by the trainer: with its weight averaging callback at hand the trainer
+        # would test the weights of the last step instead of the averaged ones.
+        module.load_state_dict(load_checkpoint(best)[1]["state_dict"])
+    trainer.test(module, datamodule=data, verbose=False)
+    metrics = test_metrics(module)
+    if trainer.is_global_zero:
+        write_results(output, module, metrics)
+        test = data.dataset("test").videos
+        rows = baseline_metrics(
+            [video.events for video in data.dataset("train").videos],
+            {video.id: (video.duration, video.events) for video in test},
+            data.num_classes,
+        )
+        show(metrics_table(rows | {run_name(config): metrics}, f"test mAP, {len(test)} videos"))
+        log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
+        log.info("took %.0f s", time.perf_counter() - began)
+    return metrics
+
+
+def evaluate(config: DictConfig) -> dict[str, float]:
+    """Repeat the test of a checkpoint, which knows its model and its data."""
+    file, checkpoint = load_checkpoint(config.ckpt_path)
+    log.info("evaluating %s", file)
+    kept = checkpoint["hyper_parameters"]
+    module = build_module(kept)
+    module.load_state_dict(checkpoint["state_dict"])
+    data: AVDataModule = instantiate(merged_data(kept["data"], config.data))
+    data.prepare_data()
+    data.setup("test")
+    check_fits(file, module, data)
+    trainer: lightning.Trainer = instantiate(config.trainer, logger=False)
+    trainer.test(module, datamodule=data, verbose=False)
+    metrics = test_metrics(module)
+    if trainer.is_global_zero:
+        write_results(Path(config.output_dir), module, metrics)
+        videos = len(data.dataset("test").videos)
+        show(metrics_table({file.name: metrics}, f"{data.test_split} mAP, {videos} videos"))
+        log.info("%s: metrics.json, predictions.json", config.output_dir)
+    return metrics
+
+
+def predict(config: DictConfig) -> dict[str, Events]:
+    """Write the detections of every video in a folder of feature files."""
+    file, checkpoint = load_checkpoint(config.ckpt_path)
+    log.info("predicting with %s", file)
+    kept = checkpoint["hyper_parameters"]
+    module = build_module(kept)
+    module.load_state_dict(checkpoint["state_dict"])
+    settings = merged_data(kept["data"], config.data)
+    if config.data.annotations is None:
+        settings.annotations = None
+    data: AVDataModule = instantiate(settings)
+    data.setup("predict")
+    check_fits(file, module, data)
+    trainer: lightning.Trainer = instantiate(config.trainer, logger=False)
+    batches = trainer.predict(module, datamodule=data) or []
+    detections = {video: events for batch in batches for video, events in batch.items()}  # type: ignore[union-attr]
+    output = Path(config.output_dir) / "predictions.json"
+    write_json(output, predictions_json(detections, module.class_names))
+    for video in sorted(detections)[: config.show]:
+        show(detections_table(video, detections[video], module.class_names))
+    if len(detections) > config.show:
+        log.info("… and %d more videos (show=N shows more of them)", len(detections) - config.show)
+    log.info("%s: detections of %d videos", output, len(detections))
+    return detections
+
+
+def plain_config(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain values, which a checkpoint can hold."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def merged_data(kept: dict[str, Any], overrides: DictConfig) -> DictConfig:
+    """A checkpoint's data settings with what the user set differently (null: as they were)."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    merged = OmegaConf.merge(OmegaConf.create(kept), given)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def build_callbacks(config: DictConfig) -> list[Callback]:
+    """The callbacks of the config, those that are not set to null."""
+    return [instantiate(callback) for callback in config.callbacks.values() if callback]
+
+
+def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> None:
+    """Refuse data whose channels or classes are not those that a checkpoint was trained on.
+
+    Raises:
+        CheckpointError: names what differs.
+    """
+    trained = module.hparams
+    for name in ("visual_channels", "audio_channels"):
+        if getattr(data, name) != trained[name]:
+            raise CheckpointError(
+                f"{file}: trained on {trained[name]} {name.replace('_', ' ')}, "
+                f"but the files in {data.root} have {getattr(data, name)}"
+            )
+    if data.annotations is not None and data.class_names != module.class_names:
+        raise CheckpointError(
+            f"{file}: its {len(module.class_names)} classes are not the {data.num_classes} "
+            f"of {data.annotations_path}"
+        )
+
+
+def test_metrics(module: LocalizationModule) -> dict[str, float]:
+    """What the module's metric says of the last test, in float64."""
+    return {name: float(value) for name, value in module.metric.compute().items()}
+
+
+def write_results(output: Path, module: LocalizationModule, metrics: dict[str, float]) -> None:
+    """metrics.json and predictions.json in a run's folder."""
+    write_json(
+        output / "metrics.json", {name: json_number(value) for name, value in metrics.items()}
+    )
+    write_json(
+        output / "predictions.json", predictions_json(module.detections, module.class_names)
+    )
+
+
+def run_name(config: DictConfig) -> str:
+    """How a table names the run's model."""
+    parts = (part["_target_"].rpartition(".")[2] for part in (config.model, config.attention))
+    return " + ".join(parts)

@@ -1,0 +1,275 @@
+"""Feature files: all that can be wrong with them is found, and only what is needed is read."""
+
+import dataclasses
+import mmap
+import pickle
+
+import numpy as np
+import pytest
+
+from loco.data.features import FeatureLayout, FeatureStore
+from loco.errors import FeatureError
+from loco.structures import TimeGrid
+
+LAYOUT = FeatureLayout(("{id}_rgb.npy", "{id}_flow.npy"), ("{id}_vggish.npy",), 25, 24, 8)
+SUFFIXES = {"rgb": 4, "flow": 3, "vggish": 2}
+
+
+def write(root, video_id, lengths=(20, 20, 20), dtype=np.float32, seed=0):
+    """Files of a video; returns the arrays by suffix."""
+    random = np.random.default_rng(seed)
+    arrays = {}
+    for (suffix, channels), steps in zip(SUFFIXES.items(), lengths, strict=True):
+        arrays[suffix] = random.normal(size=(steps, channels)).astype(dtype)
+        np.save(root / f"{video_id}_{suffix}.npy", arrays[suffix])
+    return arrays
+
+
+def problems(root, *video_ids, **settings):
+    inspection = FeatureStore(root, LAYOUT, **settings).inspect(video_ids)
+    return [str(problem) for problem in inspection.problems]
+
+
+def test_layout_has_a_grid_and_plain_patterns():
+    layout = FeatureLayout(["a/{id}.npy"], ["{id}_x.npy"], 16, 16, 4)
+    assert layout.grid == TimeGrid(16, 16, 4)
+    assert layout.patterns == ("a/{id}.npy", "{id}_x.npy")
+    assert hash(layout) == hash(pickle.loads(pickle.dumps(layout)))
+
+
+@pytest.mark.parametrize(
+    ("visual", "message"),
+    [
+        ([], r"visual must be a list of one or more"),
+        ("{id}.npy", r"visual must be a list of one or more file patterns, got '\{id\}.npy'"),
+        (["rgb.npy"], r"a relative path with '\{id\}' once, such as .* got 'rgb.npy'"),
+        (["{id}/{id}.npy"], "once"),
+        (["/data/{id}.npy"], "relative"),
+        (["../{id}.npy"], "relative"),
+        ([5], "got 5"),
+        (["{id}_vggish.npy"], "twice"),
+    ],
+)
+def test_bad_patterns_are_refused(visual, message):
+    with pytest.raises(ValueError, match=message):
+        FeatureLayout(visual, ["{id}_vggish.npy"], 25, 24, 8)
+
+
+def test_bad_grid_is_refused():
+    with pytest.raises(ValueError, match=r"TimeGrid\.stride must be positive"):
+        dataclasses.replace(LAYOUT, stride=0)
+
+
+def test_store_needs_its_folder_and_a_sensible_setting(tmp_path):
+    with pytest.raises(FeatureError, match="expected the folder of the feature files, not found"):
+        FeatureStore(tmp_path / "none", LAYOUT)
+    with pytest.raises(ValueError, match="max_length_difference"):
+        FeatureStore(tmp_path, LAYOUT, max_length_difference=-1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("video_id", ["abc", "-a_B.c-1"])
+def test_loads_what_was_written(tmp_path, dtype, video_id):
+    arrays = write(tmp_path, video_id, (20, 21, 19), dtype)
+    store = FeatureStore(tmp_path, LAYOUT)
+    inspection = store.inspect([video_id])
+    assert inspection.lengths == {video_id: 19}
+    assert (inspection.visual_channels, inspection.audio_channels) == (7, 2)
+    assert inspection.problems == []
+    visual, audio = store.load(video_id)
+    assert visual.dtype == audio.dtype == dtype
+    np.testing.assert_array_equal(visual, np.hstack([arrays["rgb"][:19], arrays["flow"][:19]]))
+    np.testing.assert_array_equal(audio, arrays["vggish"][:19])
+    part, _ = store.load(video_id, 5, 9)
+    np.testing.assert_array_equal(part, visual[5:9])
+
+
+def test_fortran_order_and_a_video_of_one_step(tmp_path):
+    write(tmp_path, "a", (1, 1, 1))
+    array = np.asfortranarray(np.arange(8, dtype=np.float32).reshape(2, 4))
+    np.save(tmp_path / "a_rgb.npy", array)
+    store = FeatureStore(tmp_path, LAYOUT)
+    assert store.inspect(["a"]).lengths == {"a": 1}
+    np.testing.assert_array_equal(store.load("a")[0][:, :4], array[:1])
+
+
+def test_reads_only_the_rows_asked_for(tmp_path, monkeypatch):
+    write(tmp_path, "a", (20, 20, 20))
+    big = np.lib.format.open_memmap(
+        tmp_path / "a_rgb.npy", mode="w+", dtype=np.float32, shape=(50_000_000, 4)
+    )
+    big[3:6] = 7  # the rest is a hole of 800 MB in the file
+    big.flush()
+    del big
+    taken = []
+    real = np.load
+
+    def watched(*args, **kwargs):
+        array = real(*args, **kwargs)
+        taken.append(array)
+        return array
+
+    monkeypatch.setattr(np, "load", watched)
+    store = FeatureStore(tmp_path, LAYOUT, max_length_difference=10**9)
+    assert store.inspect(["a"]).lengths == {"a": 20}
+    assert taken == []  # headers only
+    visual, _ = store.load("a", 3, 6)
+    assert (visual[:, :4] == 7).all()
+    assert len(taken) == 3
+    assert all(isinstance(array.base, mmap.mmap) for array in taken)
+    assert type(visual) is np.ndarray  # in memory: no file stays open behind it
+    assert visual.base is None
+
+
+def test_problems_are_all_told_at_once(tmp_path):
+    for video_id in ("good", "good2", "good3"):
+        write(tmp_path, video_id)
+    write(tmp_path, "missing")
+    (tmp_path / "missing_flow.npy").unlink()
+    write(tmp_path, "empty")
+    (tmp_path / "empty_rgb.npy").write_bytes(b"")
+    write(tmp_path, "flat")
+    np.save(tmp_path / "flat_rgb.npy", np.zeros(20, np.float32))
+    write(tmp_path, "hollow", (0, 20, 20))
+    write(tmp_path, "double", dtype=np.float64)
+    write(tmp_path, "whole")
+    np.save(tmp_path / "whole_vggish.npy", np.zeros((20, 2), np.int32))
+    write(tmp_path, "big-endian", dtype=">f4")
+    write(tmp_path, "object")
+    np.save(tmp_path / "object_rgb.npy", np.array([[None]]), allow_pickle=True)
+    write(tmp_path, "truncated")
+    path = tmp_path / "truncated_rgb.npy"
+    path.write_bytes(path.read_bytes()[:-10])
+    write(tmp_path, "page")
+    (tmp_path / "page_rgb.npy").write_text("<html>404</html>" * 50)
+    write(tmp_path, "pickle")
+    (tmp_path / "pickle_rgb.npy").write_bytes(pickle.dumps(np.zeros((20, 4))))
+    write(tmp_path, "header")
+    (tmp_path / "header_rgb.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    write(tmp_path, "wide")
+    np.save(tmp_path / "wide_vggish.npy", np.zeros((20, 5), np.float32))
+    write(tmp_path, "short", (20, 20, 11))
+    write(tmp_path, "folder")
+    (tmp_path / "folder_rgb.npy").unlink()
+    (tmp_path / "folder_rgb.npy").mkdir()
+
+    bad = {
+        "missing": ["missing_flow.npy: missing"],
+        "empty": ["empty_rgb.npy: empty, 0 bytes"],
+        "flat": ["flat_rgb.npy: shape (20,), expected 2 dimensions (steps, channels)"],
+        "hollow": ["hollow_rgb.npy: shape (0, 4), expected at least one step and one channel"],
+        "double": [f"double_{s}.npy: dtype float64, expected float16 or float32" for s in SUFFIXES],
+        "whole": ["whole_vggish.npy: dtype int32, expected float16 or float32"],
+        "big-endian": [
+            f"big-endian_{s}.npy: dtype >f4, expected float16 or float32" for s in SUFFIXES
+        ],
+        "object": ["object_rgb.npy: holds pickled Python objects, expected float16 or float32 num"],
+        "truncated": ["truncated_rgb.npy: truncated, 438 of 448 bytes"],
+        "page": ["page_rgb.npy: not an .npy file"],
+        "pickle": ["pickle_rgb.npy: not an .npy file"],
+        "header": ["header_rgb.npy: not an .npy file"],
+        "wide": ["wide_vggish.npy: 5 channels, other videos have 2"],
+        "short": [
+            "short_vggish.npy: 11 steps, short_rgb.npy has 20; a difference of at most 8 is allowed"
+        ],
+        "folder": ["folder_rgb.npy: cannot be read: Is a directory"],
+        "../up": ["../up_rgb.npy: the id of a video must be without path separators"] * 3,
+    }
+    store = FeatureStore(tmp_path, LAYOUT)
+    inspection = store.inspect(["good", *bad, "good2", "good3"])
+    assert list(inspection.lengths) == ["good", "good2", "good3"]
+    assert (inspection.visual_channels, inspection.audio_channels) == (7, 2)
+    found = [str(problem) for problem in inspection.problems]
+    expected = [(video_id, text) for video_id, texts in bad.items() for text in texts]
+    assert len(found) == len(expected)
+    for line, (video_id, text) in zip(found, expected, strict=True):
+        name = text.split("_")[0] if video_id == "../up" else text
+        assert line.startswith(f"video {video_id!r}: {name}"), line
+        assert "\n" not in line
+
+
+@pytest.mark.parametrize("lengths", [(20, 20, 12), (20, 12, 20), (12, 20, 20)])
+def test_a_difference_of_lengths_is_allowed_to_the_setting(tmp_path, lengths):
+    write(tmp_path, "a", lengths)
+    assert problems(tmp_path, "a") == []
+    assert len(problems(tmp_path, "a", max_length_difference=7)) == 1
+    assert FeatureStore(tmp_path, LAYOUT).load("a")[0].shape == (12, 7)
+
+
+def test_long_headers_are_read(tmp_path):
+    write(tmp_path, "a")
+    with (tmp_path / "a_rgb.npy").open("wb") as file:
+        header = repr({"descr": "<f4", "fortran_order": False, "shape": (20, 4)}) + " " * 900 + "\n"
+        file.write(b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header.encode())
+        file.write(np.zeros((20, 4), np.float32).tobytes())
+    assert problems(tmp_path, "a") == []
+    assert FeatureStore(tmp_path, LAYOUT).load("a")[0].shape == (20, 7)
+
+
+def test_nothing_readable_has_no_channels(tmp_path):
+    inspection = FeatureStore(tmp_path, LAYOUT).inspect(["a"])
+    assert (inspection.lengths, inspection.visual_channels, len(inspection.problems)) == ({}, 0, 3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_told_where_they_are(tmp_path, value):
+    arrays = write(tmp_path, "a")
+    arrays["flow"][7, 1] = value
+    np.save(tmp_path / "a_flow.npy", arrays["flow"])
+    store = FeatureStore(tmp_path, LAYOUT)
+    store.load("a", 8)
+    with pytest.raises(FeatureError, match=r"video 'a': .*a_flow\.npy: NaN or infinity in 1 steps"):
+        store.load("a")
+    with pytest.raises(FeatureError, match="the first is 7"):
+        store.load("a", 5, 9)
+
+
+def test_large_half_precision_values_are_finite(tmp_path):
+    write(tmp_path, "a", dtype=np.float16)
+    np.save(tmp_path / "a_rgb.npy", np.full((20, 4), 65504, np.float16))
+    assert FeatureStore(tmp_path, LAYOUT).load("a")[0].max() == 65504
+
+
+def test_load_says_what_is_wrong(tmp_path):
+    write(tmp_path, "a")
+    store = FeatureStore(tmp_path, LAYOUT)
+    with pytest.raises(FeatureError, match=r"video 'b': .*b_rgb\.npy: missing"):
+        store.load("b")
+    for start, stop in ((0, 21), (20, None), (5, 5), (-1, 4)):
+        with pytest.raises(FeatureError, match=r"video 'a': steps \[.* hold 20"):
+            store.load("a", start, stop)
+    np.save(tmp_path / "a_rgb.npy", np.array([[None]]), allow_pickle=True)
+    with pytest.raises(FeatureError, match="holds pickled Python objects"):
+        store.load("a")
+
+
+@pytest.mark.parametrize(
+    "video_id", ["", ".", "..", "a/b", "/etc/x", "..\\b", "a..b", "a\0", "a\n"]
+)
+def test_ids_that_lead_elsewhere_are_refused(tmp_path, video_id):
+    store = FeatureStore(tmp_path, LAYOUT)
+    with pytest.raises(FeatureError, match="an id that names files must be without"):
+        store.load(video_id)
+
+
+def test_finds_videos(tmp_path):
+    for video_id in ("b", "-a_1.x", "_rgb"):
+        write(tmp_path, video_id)
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "only_vggish.npy").write_bytes(b"")
+    assert FeatureStore(tmp_path, LAYOUT).find_videos() == ["-a_1.x", "_rgb", "b"]
+
+
+def test_finds_videos_in_folders_and_among_names_that_begin_alike(tmp_path):
+    (tmp_path / "v[1]").mkdir()
+    (tmp_path / "v[1]" / "-a.npy").touch()
+    layout = FeatureLayout(["v[1]/{id}.npy"], ["a/{id}.npy"], 25, 24, 8)
+    assert FeatureStore(tmp_path, layout).find_videos() == ["-a"]
+    (tmp_path / "x.npy").touch()
+    (tmp_path / "x_audio.npy").touch()
+    layout = FeatureLayout(["{id}.npy"], ["{id}_audio.npy"], 25, 24, 8)
+    assert FeatureStore(tmp_path, layout).find_videos() == ["x"]
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "rgb.npy").touch()
+    layout = FeatureLayout(["{id}/rgb.npy"], ["{id}/audio.npy"], 25, 24, 8)
+    assert FeatureStore(tmp_path, layout).find_videos() == ["y"]
