@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def test_parity_figures() -> None:
     segments = torch.from_numpy(data["segments"])
     labels = torch.from_numpy(data["labels"])
     bounds = data["video_offsets"].tolist()
-    for v, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for v, (begin, end) in enumerate(pairwise(bounds)):
         cls, offsets = assign(points, segments[begin:end], labels[begin:end], num_classes)
         np.testing.assert_array_equal(cls.numpy(), data["expected_cls"][v])
         expected = np.where(cls[..., None].numpy(), data["expected_offsets"][v], 0)

@@ -9,6 +9,7 @@ claim a point the shorter has it, and of two equally long ones the first [U].
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,7 @@ class Positives(NamedTuple):
 def default_ranges(num_levels: int) -> list[tuple[float, float]]:
     """Regression ranges in steps: [0, 4] [4, 8] [8, 16] …, the last one open-ended."""
     bounds = [0.0, *(FIRST_RANGE * 2**level for level in range(num_levels - 1)), float("inf")]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 def make_points(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 
 import torch
 
+from loco.data.annotations import Video
 from loco.metrics import DetectionMAP
 from loco.structures import Events
 
@@ -35,21 +36,17 @@ def video_level_oracle(duration: float, truth: Events) -> Events:
 
 
 def baseline_metrics(
-    train: Iterable[Events], test: Mapping[str, tuple[float, Events]], num_classes: int
+    train: Sequence[Video], test: Sequence[Video], num_classes: int
 ) -> dict[str, dict[str, float]]:
-    """mAP of both on a test split: video id → (duration in seconds, ground truth)."""
-    frequencies = class_frequencies(train, num_classes)
-    durations = [duration for duration, _ in test.values()]
-    truths = [truth for _, truth in test.values()]
+    """mAP of both on the test videos, by name."""
+    frequencies = class_frequencies([video.events for video in train], num_classes)
     answers = {
-        "constant predictor": [constant_predictor(d, frequencies) for d in durations],
-        "oracle of video-level classes": [
-            video_level_oracle(d, truth) for d, truth in zip(durations, truths, strict=True)
-        ],
+        "constant predictor": [constant_predictor(v.duration, frequencies) for v in test],
+        "oracle of video-level classes": [video_level_oracle(v.duration, v.events) for v in test],
     }
     metrics = {}
     for name, predictions in answers.items():
         metric = DetectionMAP(num_classes)
-        metric.update(predictions, truths)
+        metric.update(predictions, [video.events for video in test])
         metrics[name] = {key: float(value) for key, value in metric.compute().items()}
     return metrics

@@ -4,7 +4,8 @@ Both kinds are greedy within a class: the best remaining candidate is kept and w
 removes (hard) those that overlap it. Classes and videos do not interact until the cap, so every
 (video, class) pair is a row of one padded table and all rows advance together, one pick each at a
 time. Picks of a row come in descending order, so a row is finished as soon as its best remaining
-score cannot enter its video's best `max_segments` any more.
+score cannot enter its video's best `max_segments` any more. The tables are small and the picks many,
+so the work is done in NumPy on the host, wherever the tensors lie.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+Array = np.ndarray
+
 _WINDOW = 4
-"""Candidates looked at first, for each detection asked for; as many times more in each new try."""
+"""Candidates looked at first, for each detection asked for; each wave looks at 4 times as many."""
 
 _CHECK_EVERY = 4
 """Picks of a row between two looks at which rows are still needed."""
 
-_PAIRS = 1 << 20
+_PAIRS = 1 << 17
 """Largest table of pairwise factors that is made in advance."""
 
-_Weaken = Callable[[Tensor], Tensor]
+_Weaken = Callable[[Array], Array]
 """From the IoU with the pick, which it may overwrite, to the factor of the scores."""
 
 
@@ -60,8 +64,10 @@ def soft_nms(
     if not sigma > 0:
         raise ValueError(f"sigma must be positive, got {sigma}")
 
-    def weaken(iou: Tensor) -> Tensor:
-        return iou.square_().mul_(-1 / sigma).exp_()
+    def weaken(iou: Array) -> Array:
+        np.multiply(iou, iou, out=iou)
+        iou *= -1 / sigma
+        return np.exp(iou, out=iou)
 
     return _nms(segments, scores, labels, weaken, min_score, max_segments, video)
 
@@ -82,26 +88,29 @@ def hard_nms(
     if not 0 <= iou_threshold <= 1:
         raise ValueError(f"iou_threshold must lie in [0, 1], got {iou_threshold}")
 
-    def weaken(iou: Tensor) -> Tensor:
-        return iou.lt_(iou_threshold)
+    def weaken(iou: Array) -> Array:
+        return (iou < iou_threshold).astype(iou.dtype)
 
     return _nms(segments, scores, labels, weaken, min_score, max_segments, video)
 
 
 class _Candidates(NamedTuple):
-    """Candidates that are still in the running; `index` is their place in the caller's order."""
+    """Candidates with their present scores; `group` tells (video, class) pairs apart."""
 
-    segments: Tensor
-    scores: Tensor
-    labels: Tensor
-    video: Tensor
-    index: Tensor
+    starts: Array
+    ends: Array
+    scores: Array
+    group: Array
+    video: Array
+    place: Array
 
-    def take(self, index: Tensor | slice) -> _Candidates:
+    def take(self, index: Array | slice) -> _Candidates:
         return _Candidates(*(field[index] for field in self))
 
+    def join(self, others: _Candidates) -> _Candidates:
+        return _Candidates(*map(np.concatenate, zip(self, others, strict=True)))
 
-@torch.no_grad()
+
 def _nms(
     segments: Tensor,
     scores: Tensor,
@@ -111,168 +120,206 @@ def _nms(
     max_segments: int | None,
     video: Tensor | None,
 ) -> tuple[Tensor, ...]:
-    """Greedy NMS, first among each video's best candidates, then among more where it must be.
+    """Greedy NMS in waves: first among each video's best candidates, then more where need be.
 
-    A candidate can only touch picks below its own score. So if, among a video's best W candidates,
-    `max_segments` picks end up above the best score left out, no other candidate has a say.
+    A candidate can only touch picks below its own score. So all picks above the best score that is
+    not yet looked at are final, and with `max_segments` of them a video is done.
     """
     _check(segments, scores, labels, video, min_score, max_segments)
     dtype = torch.promote_types(torch.promote_types(segments.dtype, scores.dtype), torch.float32)
-    candidates = _Candidates(
-        segments.to(dtype),
-        scores.to(dtype),
-        labels,
-        torch.zeros_like(labels) if video is None else video,
-        torch.arange(len(labels), device=labels.device),
-    )
-    candidates = candidates.take((candidates.scores >= min_score) & (candidates.scores > 0))
-    candidates = candidates.take(_lexsort(candidates.video, -candidates.scores))
-    place, dense_video, counts = _place(candidates.video)
-    candidates = candidates._replace(video=dense_video)
-    first = counts.cumsum(0) - counts
+    starts, ends = segments.detach().to("cpu", dtype).numpy().T
+    present = scores.detach().to("cpu", dtype).numpy()
+    if not (np.isfinite(starts).all() and np.isfinite(ends).all() and np.isfinite(present).all()):
+        raise ValueError("segments and scores must be finite")
+    label = labels.cpu().numpy()
+    owner = np.zeros_like(label) if video is None else video.cpu().numpy()
 
-    pending = torch.ones_like(counts, dtype=torch.bool)
-    window = len(labels) if max_segments is None else _WINDOW * max_segments
-    found = [candidates.take(slice(0, 0))]
+    least = max(min_score, float(np.finfo(present.dtype).tiny))  # 0 is out of the running
+    index = np.flatnonzero(present >= least)
+    index = index[np.argsort(-present[index], kind="stable")]
+    index = index[np.argsort(owner[index], kind="stable")]
+    place, dense, counts = _place(owner[index])
+    first = counts.cumsum() - counts
+    group = dense * (label.max(initial=0) - label.min(initial=0) + 1) + label[index]
+    queue = _Candidates(starts[index], ends[index], present[index], group, dense, place)
+
+    picks = pool = queue.take(slice(0))
+    pending = np.ones(len(counts), dtype=bool)
+    begin, end = 0, len(index) if max_segments is None else _WINDOW * max_segments
     while pending.any():
-        floor = torch.full(counts.shape, min_score, dtype=dtype, device=labels.device)
-        cut = counts > window
-        left_out = candidates.scores[(first + window)[cut]]
-        floor[cut] = torch.nextafter(left_out, torch.full_like(left_out, torch.inf))
-        entered = candidates.take((place < window) & pending[dense_video])
-        picks = _greedy(entered, weaken, floor, max_segments)
-        enough = torch.bincount(picks.video, minlength=len(counts)) >= (max_segments or torch.inf)
-        done = pending & (enough | ~cut)
-        found.append(picks.take(done[picks.video]))
-        pending &= ~done
-        window *= _WINDOW
+        entering = (place >= begin) & (place < end) & pending[dense]
+        pool = pool.take(pending[pool.video])
+        pool = pool.join(_weakened(queue.take(entering), picks, weaken))
+        floor = np.full(len(counts), least, dtype=present.dtype)
+        cut = counts > end
+        floor[cut] = np.nextafter(queue.scores[(first + end)[cut]], np.inf, dtype=floor.dtype)
+        picks, pool = _greedy(picks, pool, weaken, floor, max_segments)
+        if max_segments is not None:
+            cut &= np.bincount(picks.video, minlength=len(counts)) < max_segments
+        pending &= cut
+        begin, end = end, end * _WINDOW
 
-    kept = _Candidates(*map(torch.cat, zip(*found, strict=True)))
-    start, end = kept.segments.unbind(1)
-    kept = kept.take(_lexsort(kept.video, -kept.scores, start, end, kept.labels))
+    index = index[first[picks.video] + picks.place]
+    order = np.lexsort((label[index], ends[index], starts[index], -picks.scores, picks.video))
     if max_segments is not None:
-        kept = kept.take(_place(kept.video)[0] < max_segments)
-    index = kept.index
-    result = (segments[index], kept.scores.to(scores.dtype), labels[index])
-    return result if video is None else (*result, video[index])
+        order = order[_place(picks.video[order])[0] < max_segments]
+    kept = torch.from_numpy(index[order]).to(labels.device)
+    weakened = torch.from_numpy(picks.scores[order]).to(scores)
+    result = (segments[kept], weakened, labels[kept])
+    return result if video is None else (*result, video[kept])
+
+
+def _weakened(candidates: _Candidates, picks: _Candidates, weaken: _Weaken) -> _Candidates:
+    """Candidates as the earlier picks of their groups leave them."""
+    if len(picks.group) == 0 or len(candidates.group) == 0:
+        return candidates
+    picks = picks.take(np.argsort(picks.group, kind="stable"))
+    begin = np.searchsorted(picks.group, candidates.group)
+    count = np.searchsorted(picks.group, candidates.group, side="right") - begin
+    nth = np.arange(count.max())[:, None]
+    chosen = np.minimum(begin + nth, len(picks.group) - 1)
+    factors = weaken(
+        _iou(candidates.starts, candidates.ends, picks.starts[chosen], picks.ends[chosen])
+    )
+    factors = np.where(nth < count, factors, factors.dtype.type(1))
+    return candidates._replace(scores=candidates.scores * factors.prod(0))
 
 
 def _greedy(
-    candidates: _Candidates, weaken: _Weaken, floor: Tensor, max_segments: int | None
-) -> _Candidates:
-    """The picks that score at least their video's floor, save some that the cap would drop anyway.
+    picks: _Candidates,
+    pool: _Candidates,
+    weaken: _Weaken,
+    floor: Array,
+    max_segments: int | None,
+) -> tuple[_Candidates, _Candidates]:
+    """Pick from the pool what scores at least its video's floor.
 
     Args:
-        candidates: C of them, in any order.
-        weaken: what a pick does to the others of its row.
-        floor: (B,) score below which nothing of a video is of use.
-        max_segments: the cap of each video, or None.
+        picks: those of earlier waves.
+        pool: candidates in any order.
+        weaken: what a pick does to the others of its group.
+        floor: (B,) score of each video below which nothing may be picked yet.
+        max_segments: the cap; picks that would not get past it may be left out.
 
     Returns:
-        The picks with their weakened scores, in no particular order.
+        All picks so far, with the scores they were picked at; what remains of the pool, weakened.
     """
-    start, end = candidates.segments.unbind(1)
-    # Ties go to the first of a row: rows are laid out by start and end.
-    candidates = candidates.take(_lexsort(candidates.video, candidates.labels, start, end))
-    num_labels = candidates.labels.max() + 1 if len(start) else 1
-    column, row, sizes = _place(candidates.video * num_labels + candidates.labels)
-    first = sizes.cumsum(0) - sizes
-    shape = (len(sizes), int(sizes.max()) if len(sizes) else 0)
-
-    def table(values: Tensor) -> Tensor:
-        padded = values.new_zeros((*shape, *values.shape[1:]))
-        padded[row, column] = values
-        return padded
-
-    scores = table(candidates.scores)
-    weaken_by = _pairwise(table(candidates.segments), weaken)
-    rows = torch.arange(len(sizes), device=floor.device)
-    row_video = candidates.video[first]
-    picked_scores, picked_index, picked_video = [], [], []
+    # Ties go to the first of a row, so rows are laid out by start and end.
+    pool = pool.take(np.lexsort((pool.ends, pool.starts, pool.group)))
+    column, row, sizes = _place(pool.group)
+    shape = (len(sizes), sizes.max(initial=0))
+    table, starts, ends = np.zeros((3, *shape), dtype=pool.scores.dtype)
+    table[row, column], starts[row, column], ends[row, column] = pool.scores, pool.starts, pool.ends
+    rows = _Rows(starts, ends, weaken)
+    first = sizes.cumsum() - sizes
+    number, scores, owner = np.arange(len(sizes)), table.copy(), pool.video[first]
+    line, row_floor = number, floor[owner]
+    found_scores, found_video, found = [picks.scores], [picks.video], [row[:0]]
     for step in range(shape[1]):
-        best, at = scores.max(1)
         if step % _CHECK_EVERY == 1:
-            floor = _raise_floor(floor, picked_scores, picked_video, max_segments)
-            live = (best >= floor[row_video]).nonzero()[:, 0]
-            if len(live) == 0:
+            floor = _raise_floor(floor, found_scores, found_video, max_segments)
+            row_floor = floor[owner]
+        at = scores.argmax(1)
+        best = scores[line, at]
+        live = best >= row_floor
+        if not live.all():
+            table[number] = scores
+            number, scores, owner, row_floor = (
+                number[live],
+                scores[live],
+                owner[live],
+                row_floor[live],
+            )
+            best, at, line = best[live], at[live], line[: len(number)]
+            rows.keep(live)
+            if len(number) == 0:
                 break
-            if len(live) <= 0.8 * len(rows):
-                rows, first, row_video = rows[live], first[live], row_video[live]
-                scores, best, at = scores[live], best[live], at[live]
-        picked_scores.append(best)
-        picked_index.append(first + at)
-        picked_video.append(row_video)
-        scores.mul_(weaken_by(rows, at))
-    if not picked_scores:
-        return candidates
-    score, index, video = map(torch.cat, (picked_scores, picked_index, picked_video))
-    useful = (score >= floor[video]) & (score > 0)
-    return candidates.take(index[useful])._replace(scores=score[useful])
+        found_scores.append(best)
+        found_video.append(owner)
+        found.append(first[number] + at)
+        scores *= rows.factors(line, at)
+    table[number] = scores
+    chosen = pool.take(np.concatenate(found))
+    chosen = chosen._replace(scores=np.concatenate([pool.scores[:0], *found_scores[1:]]))
+    pool = pool._replace(scores=table[row, column])
+    return picks.join(chosen), pool.take(pool.scores > 0)
 
 
-def _pairwise(segments: Tensor, weaken: _Weaken) -> Callable[[Tensor, Tensor], Tensor]:
-    """What picks do to their rows: (rows (R,), picked columns (R,)) → factors (R, n).
+class _Rows:
+    """What picks do to their rows, while the rows become fewer.
 
-    The pick's own factor is 0, which takes it out of the running. Where the table of all pairs is
-    small it is made at once, and a pick is a look-up; else a row is worked out when it is asked for.
+    A pick's own factor is 0, which takes it out of the running. Where the table of all pairs is
+    small it is made at once and a pick is a look-up; else a row is worked out when asked for.
 
     Args:
-        segments: (G, n, 2) of all G rows.
+        starts, ends: (R, n).
         weaken: IoU → factor.
     """
-    starts, ends = segments.unbind(2)
-    # No shorter than this, so that no union is zero: equal moments overlap by 0, not by 0 / 0.
-    lengths = (ends - starts).clamp_min_(torch.finfo(starts.dtype).tiny)
 
-    def factors(rows: Tensor | slice, start: Tensor, end: Tensor, length: Tensor) -> Tensor:
-        overlap = torch.minimum(ends[rows, None], end[..., None])
-        overlap.sub_(torch.maximum(starts[rows, None], start[..., None])).clamp_min_(0)
-        union = (lengths[rows, None] + length[..., None]).sub_(overlap)
-        return weaken(overlap.div_(union))
+    def __init__(self, starts: Array, ends: Array, weaken: _Weaken) -> None:
+        self.starts, self.ends, self.weaken = starts, ends, weaken
+        self.number = np.arange(len(starts))
+        self.pairs: Array | None = None
+        if starts.size * starts.shape[1] <= _PAIRS:
+            self.pairs = weaken(
+                _iou(starts[:, None], ends[:, None], starts[..., None], ends[..., None])
+            )
+            diagonal = np.arange(starts.shape[1])
+            self.pairs[:, diagonal, diagonal] = 0
 
-    if starts.numel() * starts.shape[1] <= _PAIRS:
-        pairs = factors(slice(None), starts, ends, lengths)  # (G, picked n, n)
-        pairs.diagonal(dim1=1, dim2=2).zero_()
-        return lambda rows, at: pairs[rows, at]
+    def keep(self, live: Array) -> None:
+        """Drop the rows where `live` (R,) is False."""
+        self.number = self.number[live]
+        if self.pairs is None:
+            self.starts, self.ends = self.starts[live], self.ends[live]
 
-    def work_out(rows: Tensor, at: Tensor) -> Tensor:
-        picked = (field[rows, at, None] for field in (starts, ends, lengths))
-        return factors(rows, *picked)[:, 0].scatter_(1, at[:, None], 0)
+    def factors(self, line: Array, at: Array) -> Array:
+        """(R, n) for the picked columns (R,); `line` counts the rows that are left."""
+        if self.pairs is not None:
+            return self.pairs[self.number, at]
+        start, end = self.starts[line, at, None], self.ends[line, at, None]
+        factors = self.weaken(_iou(self.starts, self.ends, start, end))
+        factors[line, at] = 0
+        return factors
 
-    return work_out
+
+def _iou(starts: Array, ends: Array, other_starts: Array, other_ends: Array) -> Array:
+    """IoU, broadcast; 0 for segments without length, also with themselves."""
+    overlap = np.minimum(ends, other_ends)
+    overlap -= np.maximum(starts, other_starts)
+    np.maximum(overlap, 0, out=overlap)
+    union = (ends - starts) + (other_ends - other_starts)
+    union -= overlap
+    np.maximum(union, np.finfo(union.dtype).tiny, out=union)
+    overlap /= union
+    return overlap
 
 
 def _raise_floor(
-    floor: Tensor, scores: list[Tensor], video: list[Tensor], max_segments: int | None
-) -> Tensor:
+    floor: Array, scores: list[Array], video: list[Array], max_segments: int | None
+) -> Array:
     """The floor raised to the `max_segments`-th best pick of each video, where there are as many.
 
     Further picks do not change these, and a weaker one cannot push any of them out.
     """
-    if max_segments is None:
+    if max_segments is None or sum(map(len, scores)) < max_segments:
         return floor
-    score, owner = torch.cat(scores), torch.cat(video)
-    order = _lexsort(owner, -score)
+    score, owner = np.concatenate(scores), np.concatenate(video)
+    order = np.lexsort((-score, owner))
     score, owner = score[order], owner[order]
     last = _place(owner)[0] == max_segments - 1
-    raised = floor.clone()
-    raised[owner[last]] = torch.maximum(score[last], floor[owner[last]])
+    raised = floor.copy()
+    raised[owner[last]] = np.maximum(score[last], floor[owner[last]])
     return raised
 
 
-def _place(group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _place(group: Array) -> tuple[Array, Array, Array]:
     """For sorted groups: each element's place in its own, the group counted from 0, and sizes."""
-    _, dense, sizes = torch.unique_consecutive(group, return_inverse=True, return_counts=True)
-    first = sizes.cumsum(0) - sizes
-    return torch.arange(len(group), device=group.device) - first[dense], dense, sizes
-
-
-def _lexsort(*keys: Tensor) -> Tensor:
-    """The order by the first key, ties by the second, and so on; all ascending and stable."""
-    order = torch.argsort(keys[-1], stable=True)
-    for key in keys[-2::-1]:
-        order = order[torch.argsort(key[order], stable=True)]
-    return order
+    new = np.ones(len(group), dtype=bool)
+    np.not_equal(group[1:], group[:-1], out=new[1:])
+    first = np.flatnonzero(new)
+    dense = np.cumsum(new) - 1
+    return np.arange(len(group)) - first[dense], dense, np.diff(first, append=len(group))
 
 
 def _check(
@@ -298,8 +345,6 @@ def _check(
             continue
         if index.shape != (count,) or index.dtype != torch.long:
             raise ValueError(f"{name} must be long ({count},), got {index.dtype} {index.shape}")
-    if not (torch.isfinite(segments).all() and torch.isfinite(scores).all()):
-        raise ValueError("segments and scores must be finite")
     if min_score < 0:
         raise ValueError(f"min_score must not be negative, got {min_score}")
     if max_segments is not None and max_segments < 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import torch
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loco.baselines import baseline_metrics
 from loco.callbacks import BestCheckpoint
+from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
 from loco.errors import CheckpointError
 from loco.module import LocalizationModule
@@ -31,6 +32,7 @@ from loco.structures import Events
 log = logging.getLogger(__name__)
 
 MODEL_KEYS = ("model", "attention", "correspondence")
+FILE_KEYS = ("layout", "max_length_difference", "eval_batch_size", "batch_size", "num_workers")
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -125,12 +127,8 @@ def train(config: DictConfig) -> dict[str, float]:
     metrics = test_metrics(module)
     if trainer.is_global_zero:
         write_results(output, module, metrics)
-        test = data.dataset("test").videos
-        rows = baseline_metrics(
-            [video.events for video in data.dataset("train").videos],
-            {video.id: (video.duration, video.events) for video in test},
-            data.num_classes,
-        )
+        test = videos_of(data, "test")
+        rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
         show(metrics_table(rows | {run_name(config): metrics}, f"test mAP, {len(test)} videos"))
         log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
         log.info("took %.0f s", time.perf_counter() - began)
@@ -153,7 +151,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     metrics = test_metrics(module)
     if trainer.is_global_zero:
         write_results(Path(config.output_dir), module, metrics)
-        videos = len(data.dataset("test").videos)
+        videos = len(data.dataset("test"))
         show(metrics_table({file.name: metrics}, f"{data.test_split} mAP, {videos} videos"))
         log.info("%s: metrics.json, predictions.json", config.output_dir)
     return metrics
@@ -166,10 +164,11 @@ def predict(config: DictConfig) -> dict[str, Events]:
     kept = checkpoint["hyper_parameters"]
     module = build_module(kept)
     module.load_state_dict(checkpoint["state_dict"])
-    settings = merged_data(kept["data"], config.data)
-    if config.data.annotations is None:
-        settings.annotations = None
-    data: AVDataModule = instantiate(settings)
+    settings = merged_data({key: kept["data"].get(key) for key in FILE_KEYS}, config.data)
+    settings.annotations = config.data.annotations
+    given = {str(key): value for key, value in settings.items() if value is not None}
+    given["layout"] = instantiate(settings.layout)
+    data = AVDataModule(**{"annotations": None, "batch_size": 1} | given)
     data.setup("predict")
     check_fits(file, module, data)
     trainer: lightning.Trainer = instantiate(config.trainer, logger=False)
@@ -223,6 +222,12 @@ def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> No
             f"{file}: its {len(module.class_names)} classes are not the {data.num_classes} "
             f"of {data.annotations_path}"
         )
+
+
+def videos_of(data: AVDataModule, stage: Literal["train", "test"]) -> list[Video]:
+    """The annotated videos that a stage uses."""
+    annotations = data.annotations or {}
+    return [annotations[video_id] for video_id in data.dataset(stage).video_ids]
 
 
 def test_metrics(module: LocalizationModule) -> dict[str, float]:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
-from loco.data.sampler import LengthBatchSampler
+from loco.data.sampler import LengthBatchSampler, ResumableLoader
 from loco.errors import AnnotationError, FeatureError
 from loco.structures import Batch, Events, TimeGrid
 
@@ -278,7 +278,7 @@ class AVDataModule(lightning.LightningDataModule):
             num_replicas=distributed.get_world_size() if parallel else 1,
             rank=distributed.get_rank() if parallel else 0,
         )
-        return DataLoader(
+        return ResumableLoader(
             dataset,
             batch_size=None,  # the sampler gives whole batches, as lists of keys
             sampler=sampler,
@@ -290,7 +290,7 @@ class AVDataModule(lightning.LightningDataModule):
         )
 
 
-def _lines(items: Sequence[object] | Iterable[object]) -> str:
+def _lines(items: Iterable[object]) -> str:
     """The first few on a line each, and how many more there are."""
     items = list(items)
     lines = [f"  {item}" for item in items[:_SHOWN]]

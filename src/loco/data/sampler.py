@@ -1,13 +1,15 @@
-"""Batches of videos of similar length, so that little is computed on padding."""
+"""Batches of videos of similar length, so that little is computed on padding, and their loader."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 import numpy as np
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from loco.data.dataset import Key
+from loco.structures import Batch
 
 
 class LengthBatchSampler(Sampler[list[Key]]):
@@ -71,6 +73,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         self.rank = rank
         self.pool_batches = pool_batches
         self.epoch = 0
+        self.first_batch = 0  # where the next iteration begins
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch that is iterated over next; evaluation stays as it is."""
@@ -98,7 +101,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
                 members[i : i + self.global_batch]
                 for i in range(0, len(members), self.global_batch)
             ]
-        for i in random.permutation(len(batches)):
+        for i in islice(random.permutation(len(batches)), self.first_batch, None):
             yield [(epoch, int(index)) for index in batches[i][self.rank :: self.num_replicas]]
 
     def _evened_out(self, order: np.ndarray) -> np.ndarray:
@@ -106,3 +109,33 @@ class LengthBatchSampler(Sampler[list[Key]]):
         if self.training:
             return np.resize(order, len(self) * self.global_batch)
         return np.resize(order, -(-self.count // self.num_replicas) * self.num_replicas)
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A `DataLoader` over a `LengthBatchSampler` that a checkpoint can resume within an epoch.
+
+    Lightning keeps `state_dict()` in its checkpoints. A run that resumes from the middle of an
+    epoch goes on with the batches that are left of it, not with the first ones again.
+    """
+
+    sampler: LengthBatchSampler
+    _given: tuple[int, int] = (0, 0)  # epoch, and batches of it that were given out
+    _resumed: tuple[int, int] | None = None
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch, and how many of its batches were given out."""
+        epoch, batches = self._given
+        return {"epoch": epoch, "batches": batches}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Leaves out, when it is iterated next, what was given out; not so in another epoch."""
+        self._resumed = state["epoch"], state["batches"]
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        epoch, batches = self._resumed or (-1, 0)
+        self._resumed = None
+        self.sampler.first_batch = batches if epoch == self.sampler.epoch else 0
+        self._given = self.sampler.epoch, self.sampler.first_batch
+        for batch in super().__iter__():
+            self._given = self._given[0], self._given[1] + 1
+            yield batch

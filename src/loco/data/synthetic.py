@@ -2,6 +2,7 @@
 
     root/annotations.json       UnAV-100's form
     root/features/{pattern}     T × C arrays, one a video and pattern of the layout
+    root/sources.json           what is seen and heard when, the unlabelled distractors too
     root/synthetic.json         the settings, and what was made
 
 `synthetic_events` says what happens in a video, `synthetic_render` how that sounds and looks.
@@ -17,11 +18,12 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from loco.data.annotations import SUBSETS, read_annotations
+from loco.data.features import FeatureLayout, FeatureStore
 from loco.data.synthetic_config import SyntheticConfig, random_stream
 from loco.data.synthetic_events import (
     Video,
@@ -32,9 +34,6 @@ from loco.data.synthetic_events import (
 )
 from loco.data.synthetic_render import World
 from loco.errors import AnnotationError, LocoError
-
-if TYPE_CHECKING:
-    from loco.data.features import FeatureLayout
 
 __all__ = ["SyntheticConfig", "SyntheticSummary", "make_synthetic"]
 
@@ -126,14 +125,19 @@ def make_synthetic(
     partial = root.absolute().parent / f".{root.absolute().name}.{uuid.uuid4().hex[:8]}.partial"
     try:
         (partial / "features").mkdir(parents=True)
-        made = _write_features(
+        made, sources = _write_features(
             partial / "features", layout, config, source["database"], weights, progress
         )
         _write_json(partial / "annotations.json", source)
+        _write_json(partial / "sources.json", sources)
         _write_json(partial / "synthetic.json", {"settings": settings, "made": made})
         if root.is_dir() and (overwrite or not any(root.iterdir())):
             shutil.rmtree(root)
         partial.rename(root.absolute())
+    except OSError as error:  # another run may have made the same meanwhile
+        if not root.exists() or (found := _finished(root, settings, overwrite=False)) is None:
+            raise LocoError(f"{root}: cannot be made ({error})") from error
+        return _summary(root, found, started, created=False)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return _summary(root, made, started, created=True)
@@ -178,7 +182,7 @@ def _finished(root: Path, settings: dict[str, Any], overwrite: bool) -> dict[str
         return None
     try:
         record = json.loads((root / "synthetic.json").read_text(encoding="utf-8"))
-        found, made = record["settings"], record["made"]
+        found, made = dict(record["settings"]), dict(record["made"])
     except (OSError, ValueError, KeyError, TypeError):
         if root.exists():
             raise LocoError(
@@ -261,6 +265,7 @@ def _choose_videos(database: Database, count: int, seed: int) -> list[str]:
 
     classes = {name: {a["label_id"] for a in v["annotations"]} for name, v in database.items()}
     chosen: list[str] = []
+    shown: set[int] = set()
     for subset, names in members.items():
         order = [names[i] for i in random_stream(seed, "choose", subset).permutation(len(names))]
         holders: dict[int, list[str]] = {}
@@ -269,7 +274,8 @@ def _choose_videos(database: Database, count: int, seed: int) -> list[str]:
                 holders.setdefault(label, []).append(name)
         picked: dict[str, None] = {}
         covered: set[int] = set()
-        for label in sorted(holders, key=lambda k: (len(holders[k]), k)):  # the rarest class first
+        # First the classes that no subset shows yet, of these the rarest.
+        for label in sorted(holders, key=lambda k: (k in shown, len(holders[k]), k)):
             if label not in covered and len(picked) < quotas[subset]:
                 picked[holders[label][0]] = None
                 covered |= classes[holders[label][0]]
@@ -277,6 +283,7 @@ def _choose_videos(database: Database, count: int, seed: int) -> list[str]:
             if len(picked) < quotas[subset]:
                 picked.setdefault(name)
         chosen += picked
+        shown.update(*(classes[name] for name in picked))
     return chosen
 
 
@@ -287,14 +294,16 @@ def _write_features(
     database: Database,
     weights: np.ndarray,
     progress: Callable[[int, int], None] | None,
-) -> dict[str, Any]:
-    """Render all videos; returns the countable part of the summary."""
-    world, grid = World(config), layout.grid
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Render all videos; returns what the summary counts, and the sources of each video."""
+    world, grid, store = World(config), layout.grid, FeatureStore(folder, layout)
     made = dict.fromkeys(("events", "offscreen", "silent", "num_bytes"), 0)
+    all_sources = {}
     for done, (name, entry) in enumerate(sorted(database.items()), start=1):
         events = [(*a["segment"], a["label_id"]) for a in entry["annotations"]]
         video = Video(entry["duration"], events)
         sources = draw_sources(config, name, video, weights)
+        all_sources[name] = [source.to_json() for source in sources]
         num_steps = 1 + max(0, int((video.duration * grid.fps - grid.window) // grid.stride))
         features = world.render(name, sources, num_steps, grid)
         rng = random_stream(config.seed, "length", name)
@@ -304,7 +313,8 @@ def _write_features(
         for modality, patterns in (("visual", layout.visual), ("audio", layout.audio)):
             length = max(1, num_steps - (modality == shorter))
             for pattern, values in zip(patterns, features[modality], strict=True):
-                path = folder / pattern.format(id=name)
+                path = store.path(name, pattern)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 np.save(path, values[:length].astype(config.dtype))
                 made["num_bytes"] += path.stat().st_size
         made["events"] += len(events)
@@ -314,7 +324,7 @@ def _write_features(
             progress(done, len(database))
     subsets = [video["subset"] for video in database.values()]
     videos = {subset: subsets.count(subset) for subset in SUBSETS}
-    return {**made, "videos": videos, "classes": config.num_classes}
+    return {**made, "videos": videos, "classes": config.num_classes}, all_sources
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,14 @@ class Source:
         """From its first to its last moment, in whatever modality."""
         times = [i for i in (self.visual, self.audio) if i[1] > i[0]]
         return min(i[0] for i in times), max(i[1] for i in times)
+
+    def to_json(self) -> dict[str, Any]:
+        """Seconds, to the millisecond; null where it is never seen, or never heard."""
+        times = {
+            name: [round(t, 3) for t in interval] if interval[1] > interval[0] else None
+            for name, interval in (("visual", self.visual), ("audio", self.audio))
+        }
+        return {"label_id": self.label, "lag": round(self.lag, 3), **times}
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,7 +179,8 @@ class CorrespondenceLoss(nn.Module):
         partition[mask] = log_partition
         loss = -(target * (in_video - partition.unsqueeze(2))).sum()
         if self.divergence == "kl":
-            loss = loss + torch.xlogy(target, target).sum()
+            # y log y is 0 at y = 0, but its gradient there would be 0 · ∞
+            loss = loss + (target * target.clamp(min=torch.finfo(target.dtype).tiny).log()).sum()
         return loss / mask.sum()
 
 

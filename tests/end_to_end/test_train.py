@@ -1,0 +1,200 @@
+"""A training from files to table, and what it leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import QUIET, TINY_MODEL, Composer, compose_config
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from loco import runs
+from loco.data.synthetic import SyntheticConfig, make_synthetic
+from loco.errors import AnnotationError, CheckpointError
+from loco.results import TABLE_COLUMNS
+
+METRICS = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
+
+
+def logged(folder: Path) -> dict[str, list[float]]:
+    """All values of each column of the CSV log."""
+    with (folder / "logs" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: [float(row[name]) for row in rows if row[name] not in (None, "")] for name in rows[0]
+    }
+
+
+def test_a_run_leaves_what_is_promised(
+    tiny: Composer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny("seed=3")
+    metrics = runs.train(config)
+    folder = tmp_path / "run"
+
+    written = json.loads((folder / "metrics.json").read_text())
+    assert written == metrics
+    assert set(METRICS) <= set(written)
+    assert all(0 <= written[name] <= 1 for name in METRICS)
+    assert written["mAP"] == pytest.approx(sum(written[name] for name in METRICS[:-1]) / 9)
+
+    annotations = json.loads((Path(config.data.root) / "annotations.json").read_text())["database"]
+    test = {video for video, entry in annotations.items() if entry["subset"] == "test"}
+    database = json.loads((folder / "predictions.json").read_text())["database"]
+    assert set(database) == test
+    for video, predictions in database.items():
+        scores = [p["score"] for p in predictions]
+        assert scores == sorted(scores, reverse=True)
+        for p in predictions:
+            assert set(p) == {"segment", "label", "label_id", "score"}
+            assert 0 <= p["segment"][0] <= p["segment"][1] <= annotations[video]["duration"]
+            assert 0 <= p["score"] <= 1
+
+    assert OmegaConf.load(folder / "config.yaml").seed == 3
+    assert (folder / "checkpoints" / "best.ckpt").is_file()
+    assert (folder / "checkpoints" / "last.ckpt").is_file()
+    table = capsys.readouterr().out
+    assert "constant predictor" in table
+    assert "oracle of video-level classes" in table
+    assert f"{100 * metrics['mAP']:.2f}" in table
+    assert len(TABLE_COLUMNS) == 6
+
+
+def test_what_is_logged(tiny: Composer, tmp_path: Path) -> None:
+    runs.train(tiny("trainer.log_every_n_steps=1"))
+    columns = logged(tmp_path / "run")
+    for name in ("loss", "loss_cls", "loss_reg", "loss_lcc"):
+        assert len(columns[f"train/{name}"]) == 6  # 2 epochs of 3 batches
+    total = [sum(parts) for parts in zip(*(columns[f"train/loss_{n}"] for n in ("cls", "reg", "lcc")), strict=True)]  # fmt: skip
+    assert total == pytest.approx(columns["train/loss"], rel=1e-4)
+    assert columns["lcc/sigma"][0] == pytest.approx(1.0)
+    assert columns["lcc/temperature"][0] == pytest.approx(0.07)
+    for name in METRICS:
+        assert len(columns[f"val/{name}"]) == 2
+        assert len(columns[f"test/{name}"]) == 1
+    assert any(name.startswith("lr-") for name in columns)
+    assert all(math.isfinite(value) for values in columns.values() for value in values)
+
+
+def test_the_averaged_weights_of_the_best_epoch_are_tested(tiny: Composer, tmp_path: Path) -> None:
+    """What evaluation says of best.ckpt, whose `state_dict` is the average, is what was tested."""
+    config = tiny("trainer.max_epochs=3", "optimizer.lr=0.01")
+    metrics = runs.train(config)
+    checkpoint = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
+    averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
+    assert any(not torch.equal(averaged[name], current[name]) for name in averaged)
+    again = runs.evaluate(
+        compose_config(
+            "evaluate",
+            [
+                f"ckpt_path={tmp_path / 'run/checkpoints/best.ckpt'}",
+                f"output_dir={tmp_path / 'again'}",
+                "trainer.accelerator=cpu",
+            ],
+        )
+    )
+    assert again == metrics
+    for name in ("metrics.json", "predictions.json"):
+        assert (tmp_path / "again" / name).read_text() == (tmp_path / "run" / name).read_text()
+
+
+@pytest.mark.parametrize("correspondence", ["none", "diagonal", "softened", "fixed_gaussian"])
+@pytest.mark.parametrize("attention", ["none", "global", "fixed"])
+def test_every_attention_and_correspondence_trains(
+    tiny: Composer, attention: str, correspondence: str
+) -> None:
+    metrics = runs.train(
+        tiny(
+            f"attention={attention}",
+            f"correspondence={correspondence}",
+            "trainer.max_epochs=1",
+            "+trainer.limit_train_batches=1",
+        )
+    )
+    assert 0 <= metrics["mAP"] <= 1
+
+
+def test_validation_every_other_epoch(tiny: Composer, tmp_path: Path) -> None:
+    runs.train(tiny("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
+    assert len(logged(tmp_path / "run")["val/mAP"]) == 1
+    last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 2
+
+
+def test_without_weight_averaging(tiny: Composer) -> None:
+    assert 0 <= runs.train(tiny("callbacks.ema=null"))["mAP"] <= 1
+
+
+def test_seeds_decide_everything(tiny: Composer) -> None:
+    first, second, other = (
+        runs.train(tiny(f"seed={seed}", "trainer.max_epochs=1", output=name))
+        for seed, name in ((1, "a"), (1, "b"), (2, "c"))
+    )
+    assert first == second
+    assert first != other
+
+
+def test_tensorboard_gets_the_same(tiny: Composer, tmp_path: Path) -> None:
+    runs.train(tiny("logger=tensorboard", "trainer.max_epochs=1"))
+    assert list((tmp_path / "run" / "tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_a_real_offline_wandb_run(tiny: Composer, tmp_path: Path) -> None:
+    import wandb
+
+    runs.train(tiny("logger=wandb", "+logger.offline=true", "trainer.max_epochs=1"))
+    wandb.finish()
+    (record,) = (tmp_path / "run").rglob("run-*.wandb")
+    assert b"val/mAP" in record.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("layout", "visual", "audio"),
+    [("unav100_i3d_vggish", [6, 5], [4]), ("unav100_onepeace", [7], [7])],
+)
+def test_the_layouts_of_unav100_train(
+    tmp_path: Path, layout: str, visual: list[int], audio: list[int]
+) -> None:
+    """Files of a real layout, read by the config for it."""
+    overrides = [
+        f"data={layout}",
+        f"data.root={tmp_path / 'data' / 'features'}",
+        f"data.annotations={tmp_path / 'data' / 'annotations.json'}",
+        "data.num_workers=0",
+        "data.batch_size=4",
+        "trainer.max_epochs=1",
+        f"output_dir={tmp_path / 'run'}",
+        *TINY_MODEL,
+        *QUIET,
+    ]
+    config = compose_config("train", overrides)
+    make_synthetic(
+        tmp_path / "data",
+        instantiate(config.data.layout),
+        SyntheticConfig(
+            num_videos=(8, 4, 4), num_classes=3, visual_channels=visual, audio_channels=audio
+        ),
+    )
+    assert 0 <= runs.train(config)["mAP"] <= 1
+
+
+def test_resuming_from_nothing_is_an_error(tiny: Composer, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no last\.ckpt"):
+        runs.train(tiny(f"ckpt_path={tmp_path}"))
+    with pytest.raises(CheckpointError, match="expected a checkpoint or a run's folder"):
+        runs.train(tiny(f"ckpt_path={tmp_path / 'nowhere'}"))
+
+
+def test_missing_annotations_are_an_error(tmp_path: Path) -> None:
+    config = compose_config(
+        "train",
+        ["data=unav100_onepeace", f"data.annotations={tmp_path / 'no.json'}",
+         f"output_dir={tmp_path}"],
+    )  # fmt: skip
+    with pytest.raises(AnnotationError, match=r"no\.json"):
+        runs.train(config)
