@@ -4,8 +4,8 @@ Both kinds are greedy within a class: the best remaining candidate is kept and w
 removes (hard) those that overlap it. Classes and videos do not interact until the cap, so every
 (video, class) pair is a row of one padded table and all rows advance together, one pick each at a
 time. Picks of a row come in descending order, so a row is finished as soon as its best remaining
-score cannot enter its video's best `max_segments` any more. The tables are small and the picks many,
-so the work is done in NumPy on the host, wherever the tensors lie.
+score cannot enter its video's best `max_segments` any more. The tables are small and the steps
+many, so the work is done in NumPy on the host, wherever the tensors lie.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from torch import Tensor
 Array = np.ndarray
 
 _WINDOW = 4
-"""Candidates looked at first, for each detection asked for; each wave looks at 4 times as many."""
+"""Candidates looked at first, for each detection asked for."""
+
+_GROWTH = 4
+"""How many times more each further wave looks at."""
 
 _CHECK_EVERY = 4
 """Picks of a row between two looks at which rows are still needed."""
@@ -136,8 +139,9 @@ def _nms(
 
     least = max(min_score, float(np.finfo(present.dtype).tiny))  # 0 is out of the running
     index = np.flatnonzero(present >= least)
-    index = index[np.argsort(-present[index], kind="stable")]
-    index = index[np.argsort(owner[index], kind="stable")]
+    index = index[np.argsort(-present[index])]
+    if video is not None:
+        index = index[_stable_order(owner[index])]
     place, dense, counts = _place(owner[index])
     first = counts.cumsum() - counts
     group = dense * (label.max(initial=0) - label.min(initial=0) + 1) + label[index]
@@ -157,7 +161,7 @@ def _nms(
         if max_segments is not None:
             cut &= np.bincount(picks.video, minlength=len(counts)) < max_segments
         pending &= cut
-        begin, end = end, end * _WINDOW
+        begin, end = end, end * _GROWTH
 
     index = index[first[picks.video] + picks.place]
     order = np.lexsort((label[index], ends[index], starts[index], -picks.scores, picks.video))
@@ -311,6 +315,12 @@ def _raise_floor(
     raised = floor.copy()
     raised[owner[last]] = np.maximum(score[last], floor[owner[last]])
     return raised
+
+
+def _stable_order(ids: Array) -> Array:
+    if len(ids) and ids.min() >= 0 and ids.max() < np.iinfo(np.int16).max:
+        ids = ids.astype(np.int16)  # sorted by radix, in linear time
+    return np.argsort(ids, kind="stable")
 
 
 def _place(group: Array) -> tuple[Array, Array, Array]:

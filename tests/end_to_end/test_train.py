@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUIET, TINY_MODEL, Composer, compose_config
+from helpers import QUIET, TINY_MODEL, Composer, compose_config
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 

@@ -45,7 +45,7 @@ class SyntheticDataModule(AVDataModule):
 
     def prepare_data(self) -> None:
         """Make the data set; nothing is done where it stands already."""
-        self.make(show_progress=rank_zero_only.rank == 0)
+        self.make(show_progress=getattr(rank_zero_only, "rank", 0) == 0)
 
     def make(self, show_progress: bool = False) -> SyntheticSummary:
         """The same, telling what is there now."""

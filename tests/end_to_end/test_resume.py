@@ -1,0 +1,80 @@
+"""A run that is stopped and resumed is the run that was never stopped, to the last bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import Composer, Stopped
+
+from loco import runs
+
+
+def last_checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def assert_same(first: Any, second: Any, path: str = "") -> None:
+    """Equal to the bit, through dicts and lists; names the first place that differs."""
+    assert type(first) is type(second), path
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            assert_same(first[key], second[key], f"{path}/{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), path
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_same(a, b, f"{path}/{i}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    else:
+        assert first == second, path
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) -> None:
+    settings = [
+        "trainer.max_epochs=4",
+        f"data.num_workers={workers}",
+        "optimizer.lr=0.003",
+        "trainer.check_val_every_n_epoch=2",
+    ]
+    whole = runs.train(tiny(*settings, output="whole"))
+    stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 2}"
+    with pytest.raises(Stopped):
+        runs.train(tiny(*settings, stop, output="stopped"))
+    assert last_checkpoint(tmp_path / "stopped")["epoch"] == 1
+    resumed = runs.train(
+        tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed")
+    )
+    expected, got = (last_checkpoint(tmp_path / name) for name in ("whole", "resumed"))
+    for part in (
+        "state_dict",  # the averaged weights, and the loss normaliser
+        "current_model_state",
+        "averaging_state",
+        "optimizer_states",
+        "lr_schedulers",
+        "epoch",
+        "global_step",
+    ):
+        assert_same(expected[part], got[part], part)
+    assert resumed == whole
+    # the files too: the best checkpoint may be from before the stop
+    for name in ("metrics.json", "predictions.json"):
+        texts = [(tmp_path / run / name).read_text() for run in ("whole", "resumed")]
+        assert texts[0] == texts[1]
+
+
+def test_the_best_checkpoint_survives_a_resume(tiny: Composer, tmp_path: Path) -> None:
+    """The first epoch stays the best: the resumed run learns nothing, and tests that one."""
+    settings = ["trainer.max_epochs=3", "optimizer.lr=0.0", "callbacks.ema=null"]
+    stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 1}"
+    with pytest.raises(Stopped):
+        runs.train(tiny(*settings, stop, output="stopped"))
+    best = tmp_path / "stopped" / "checkpoints" / "best.ckpt"
+    runs.train(tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed"))
+    assert best.read_bytes() == (tmp_path / "resumed/checkpoints/best.ckpt").read_bytes()
+    assert torch.load(best, weights_only=True)["epoch"] == 0
+    assert (tmp_path / "stopped/checkpoints/last.ckpt").is_file()

@@ -1,0 +1,52 @@
+"""What tests share besides fixtures: composing configs, and a way to stop a run early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+ROOT = Path(__file__).parents[1]
+
+TINY_DATA = [
+    "+data.generator.num_videos=[12,4,5]",
+    "+data.generator.num_classes=3",
+    "+data.generator.visual_channels=[4,3]",
+    "+data.generator.audio_channels=[5]",
+    "data.batch_size=4",
+]
+TINY_MODEL = ["model.dim=16", "model.heads=2"]
+QUIET = [
+    "callbacks.progress=null",
+    "callbacks.summary=null",
+    "+trainer.enable_progress_bar=false",
+    "+trainer.enable_model_summary=false",
+    "trainer.accelerator=cpu",
+]
+
+Composer = Callable[..., DictConfig]
+
+
+def compose_config(name: str, overrides: list[str]) -> DictConfig:
+    """A config as `python scripts/{name}.py {overrides}` would compose it."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose(name, overrides=overrides)
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a run early."""
+
+
+class StopAfter(lightning.Callback):
+    """Ends a run at the start of an epoch, once everything of the one before is done."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise Stopped
