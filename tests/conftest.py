@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, compose_config
 from omegaconf import DictConfig
+
+from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, compose_config
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")

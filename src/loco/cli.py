@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Non
 
     @functools.wraps(main)
     def wrapped(config: DictConfig) -> None:
+        quieten()
         try:
             main(config)
         except (LocoError, InstantiationException, OmegaConfBaseException) as error:
@@ -33,6 +35,17 @@ def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Non
             sys.exit(130)
 
     return wrapped
+
+
+def quieten() -> None:
+    """Leave out what Lightning tells its own developers and advertises."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        r".*treespec, LeafSpec.*",
+        r".*does not have many workers.*",
+        r".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def readable(error: Exception) -> str:

@@ -15,3 +15,7 @@ class FeatureError(LocoError):
 
 class CheckpointError(LocoError):
     """A checkpoint that is missing or does not fit what is asked of it."""
+
+
+class TrainingError(LocoError):
+    """A training that cannot go on, such as one whose loss is no number any more."""

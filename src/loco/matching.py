@@ -161,6 +161,27 @@ def match(pairs: Pairs, num_truths: int, threshold: float) -> Array:
     return held[held < none]
 
 
+def area_under_precision(hits: Array, first: Array, num_truths: Array) -> Array:
+    """Average precision of each class: the area under precision, made monotone from the right.
+
+    Args:
+        hits: ascending ranks of the predictions that matched.
+        first: (K + 1,) ranks at which the classes begin, and at which the last one ends.
+        num_truths: (K,) ground truths of each class.
+
+    Returns:
+        (K,), NaN where there is no ground truth.
+    """
+    result = np.where(num_truths > 0, 0.0, np.nan)
+    bounds = np.searchsorted(hits, first)
+    for label in np.flatnonzero(np.diff(bounds)):
+        rank = hits[bounds[label] : bounds[label + 1]] - first[label]
+        precision = np.arange(1, len(rank) + 1) / (rank + 1)
+        best_from_here = np.maximum.accumulate(precision[::-1])
+        result[label] = best_from_here.sum() / num_truths[label]
+    return result
+
+
 def _break_ties(order: Array, tied: Array, *keys: Array) -> Array:
     """Sort each run of neighbours that `tied` (N − 1,) joins by the keys, the foremost first.
 

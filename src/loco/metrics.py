@@ -19,6 +19,7 @@ from torchmetrics import Metric
 
 from loco.matching import (
     Array,
+    area_under_precision,
     check_thresholds,
     detections,
     match,
@@ -76,16 +77,10 @@ def average_precision(
 
     num_truths = np.bincount(truth.labels, minlength=num_classes)
     first = np.append(0, np.bincount(predictions.labels, minlength=num_classes).cumsum())
-    result = np.zeros((len(thresholds), num_classes))
-    result[:, num_truths == 0] = np.nan
+    result = np.empty((len(thresholds), num_classes))
     for row, threshold in zip(result, thresholds, strict=True):
         hits = np.sort(pairs.rank[match(pairs, len(truth.labels), threshold)])
-        bounds = np.searchsorted(hits, first)
-        for label in np.flatnonzero(np.diff(bounds)):
-            mine = hits[bounds[label] : bounds[label + 1]] - first[label]
-            precision = np.arange(1, len(mine) + 1) / (mine + 1)
-            best_from_here = np.maximum.accumulate(precision[::-1])
-            row[label] = best_from_here.sum() / num_truths[label]
+        row[:] = area_under_precision(hits, first, num_truths)
     return result
 
 
@@ -150,7 +145,7 @@ class DetectionMAP(Metric):
         if video_ids is None:
             ids = self._new_ids(len(predictions))
         else:
-            ids = [int(i) for i in video_ids]
+            ids = torch.as_tensor(video_ids, dtype=torch.long).tolist()
             if min(ids, default=0) < 0:
                 raise ValueError("video_ids must not be negative")
         if not len(predictions) == len(targets) == len(ids):

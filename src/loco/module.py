@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from loco.errors import TrainingError
 from loco.metrics import DetectionMAP
 from loco.optim import OptimizerFactory
 from loco.structures import Batch, Events
@@ -72,9 +73,20 @@ class LocalizationModule(lightning.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The total loss; everything that the detector returns is logged.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
         losses = self._detector.losses(batch)
         parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
         total = torch.stack(list(parts.values())).sum()
+        if not total.isfinite():
+            values = ", ".join(f"{name} {float(value):.3g}" for name, value in parts.items())
+            raise TrainingError(
+                f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx} "
+                f"({values}); a lower optimizer.lr or a longer optimizer.warmup_epochs may help"
+            )
         parts = {"loss": total} | parts
         self.log_dict(
             {f"train/{name}": value.detach() for name, value in parts.items()}

@@ -20,15 +20,12 @@ from torch import Tensor
 Array = np.ndarray
 
 _WINDOW = 4
-"""Candidates looked at first, for each detection asked for."""
-
-_GROWTH = 4
-"""How many times more each further wave looks at."""
+"""Candidates looked at first, for each detection asked for; so many times more in each wave."""
 
 _CHECK_EVERY = 4
 """Picks of a row between two looks at which rows are still needed."""
 
-_PAIRS = 1 << 17
+_PAIRS = 1 << 16
 """Largest table of pairwise factors that is made in advance."""
 
 _Weaken = Callable[[Array], Array]
@@ -161,7 +158,7 @@ def _nms(
         if max_segments is not None:
             cut &= np.bincount(picks.video, minlength=len(counts)) < max_segments
         pending &= cut
-        begin, end = end, end * _GROWTH
+        begin, end = end, max(2, _WINDOW) * end
 
     index = index[first[picks.video] + picks.place]
     order = np.lexsort((label[index], ends[index], starts[index], -picks.scores, picks.video))
@@ -228,13 +225,9 @@ def _greedy(
         live = best >= row_floor
         if not live.all():
             table[number] = scores
-            number, scores, owner, row_floor = (
-                number[live],
-                scores[live],
-                owner[live],
-                row_floor[live],
-            )
-            best, at, line = best[live], at[live], line[: len(number)]
+            number, owner, row_floor = number[live], owner[live], row_floor[live]
+            scores, best, at = scores[live], best[live], at[live]
+            line = line[: len(number)]
             rows.keep(live)
             if len(number) == 0:
                 break
@@ -341,20 +334,14 @@ def _check(
     max_segments: int | None,
 ) -> None:
     count = len(labels)
-    if segments.shape != (count, 2) or not segments.is_floating_point():
-        raise ValueError(
-            f"segments must be floating point ({count}, 2), "
-            f"got {segments.dtype} {tuple(segments.shape)}"
-        )
-    if scores.shape != (count,) or not scores.is_floating_point():
-        raise ValueError(
-            f"scores must be floating point ({count},), got {scores.dtype} {tuple(scores.shape)}"
-        )
-    for name, index in (("labels", labels), ("video", video)):
-        if index is None:
-            continue
-        if index.shape != (count,) or index.dtype != torch.long:
-            raise ValueError(f"{name} must be long ({count},), got {index.dtype} {index.shape}")
+    for name, values, shape in (("segments", segments, (count, 2)), ("scores", scores, (count,))):
+        if values.shape != shape or not values.is_floating_point():
+            found = f"{values.dtype} {tuple(values.shape)}"
+            raise ValueError(f"{name} must be floating point {shape}, got {found}")
+    for name, ids in (("labels", labels), ("video", video)):
+        if ids is not None and (ids.shape != (count,) or ids.dtype != torch.long):
+            found = f"{ids.dtype} {tuple(ids.shape)}"
+            raise ValueError(f"{name} must be long ({count},), got {found}")
     if min_score < 0:
         raise ValueError(f"min_score must not be negative, got {min_score}")
     if max_segments is not None and max_segments < 1:

@@ -62,7 +62,9 @@ def metrics_table(
     table = Table(title=title, caption="percent; Avg. is over tIoU 0.1, 0.2, …, 0.9")
     table.add_column("", justify="left")
     for column in columns:
-        table.add_column("Avg." if column == "mAP" else column.removeprefix("mAP@"), justify="right")
+        table.add_column(
+            "Avg." if column == "mAP" else column.removeprefix("mAP@"), justify="right"
+        )
     for name, metrics in rows.items():
         table.add_row(name, *(f"{100 * metrics[column]:.2f}" for column in columns))
     return table

@@ -1,4 +1,4 @@
-"""Whole runs: train, evaluate and predict from a composed config, and what they leave in a folder."""
+"""Whole runs from a composed config: train, evaluate, predict, and what they leave in a folder."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> No
 
 def videos_of(data: AVDataModule, stage: Literal["train", "test"]) -> list[Video]:
     """The annotated videos that a stage uses."""
-    annotations = data.annotations or {}
+    annotations: dict[str, Video] = data.annotations or {}
     return [annotations[video_id] for video_id in data.dataset(stage).video_ids]
 
 
@@ -240,9 +240,7 @@ def write_results(output: Path, module: LocalizationModule, metrics: dict[str, f
     write_json(
         output / "metrics.json", {name: json_number(value) for name, value in metrics.items()}
     )
-    write_json(
-        output / "predictions.json", predictions_json(module.detections, module.class_names)
-    )
+    write_json(output / "predictions.json", predictions_json(module.detections, module.class_names))
 
 
 def run_name(config: DictConfig) -> str:

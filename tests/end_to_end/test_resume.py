@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import Composer, Stopped
 
+from helpers import Composer, Stopped
 from loco import runs
 
 
@@ -46,9 +46,7 @@ def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) 
     with pytest.raises(Stopped):
         runs.train(tiny(*settings, stop, output="stopped"))
     assert last_checkpoint(tmp_path / "stopped")["epoch"] == 1
-    resumed = runs.train(
-        tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed")
-    )
+    resumed = runs.train(tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed"))
     expected, got = (last_checkpoint(tmp_path / name) for name in ("whole", "resumed"))
     for part in (
         "state_dict",  # the averaged weights, and the loss normaliser

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import QUIET, TINY_MODEL, Composer, compose_config
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from helpers import QUIET, TINY_MODEL, Composer, compose_config
 from loco import runs
 from loco.data.synthetic import SyntheticConfig, make_synthetic
-from loco.errors import AnnotationError, CheckpointError
+from loco.errors import AnnotationError, CheckpointError, TrainingError
 from loco.results import TABLE_COLUMNS
 
 METRICS = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
@@ -70,7 +70,8 @@ def test_what_is_logged(tiny: Composer, tmp_path: Path) -> None:
     columns = logged(tmp_path / "run")
     for name in ("loss", "loss_cls", "loss_reg", "loss_lcc"):
         assert len(columns[f"train/{name}"]) == 6  # 2 epochs of 3 batches
-    total = [sum(parts) for parts in zip(*(columns[f"train/loss_{n}"] for n in ("cls", "reg", "lcc")), strict=True)]  # fmt: skip
+    parts = [columns[f"train/loss_{name}"] for name in ("cls", "reg", "lcc")]
+    total = [sum(step) for step in zip(*parts, strict=True)]
     assert total == pytest.approx(columns["train/loss"], rel=1e-4)
     assert columns["lcc/sigma"][0] == pytest.approx(1.0)
     assert columns["lcc/temperature"][0] == pytest.approx(0.07)
@@ -198,3 +199,8 @@ def test_missing_annotations_are_an_error(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(AnnotationError, match=r"no\.json"):
         runs.train(config)
+
+
+def test_a_diverging_training_says_so(tiny: Composer) -> None:
+    with pytest.raises(TrainingError, match=r"not finite in epoch \d+, batch \d+"):
+        runs.train(tiny("optimizer.lr=1e30", "trainer.gradient_clip_val=null"))

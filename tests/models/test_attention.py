@@ -46,7 +46,7 @@ def streams(batch: int, length: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def naive_attention(query: Tensor, key: Tensor, value: Tensor, seen: list[int]) -> Tensor:
-    """softmax(q·k/√d)·v of one query (d,) over the keys (T, d) at the steps `seen`; none gives 0."""
+    """softmax(q·k/√d)·v of one query (d,) over the keys (T, d) at `seen`; none gives 0."""
     if not seen:
         return torch.zeros_like(query)
     scores = [math.exp(float((query @ key[j]).detach()) / len(query) ** 0.5) for j in seen]
@@ -120,9 +120,7 @@ def test_cdp_against_loops_from_the_text(length: int, real: int, window: int) ->
                 low, high = math.floor(point), math.ceil(point)
                 there[h, slot] = True
                 for sampled, rows in ((sampled_key, key), (sampled_value, value)):
-                    sampled[h, slot] = rows[h, low] + (point - low) * (
-                        rows[h, high] - rows[h, low]
-                    )
+                    sampled[h, slot] = rows[h, low] + (point - low) * (rows[h, high] - rows[h, low])
     out = module(x, context, mask)[0]
     for t in range(real):
         heads = []

@@ -83,8 +83,10 @@ class CrossModalPyramid(nn.Module):
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Both streams (B, T, D), mask (B, T) → each level's features (B, T_l, 2D) and mask."""
         levels = []
+        stride = 1
         for visual_block, audio_block in zip(self.visual_blocks, self.audio_blocks, strict=True):
             visual, audio = visual_block(visual, audio, mask), audio_block(audio, visual, mask)
-            mask = downsample_mask(mask, visual_block.stride)
+            mask = downsample_mask(mask, stride)
             levels.append((torch.cat([visual, audio], dim=-1), mask))
+            stride = 2
         return levels

@@ -1,0 +1,63 @@
+"""Every config composes and builds, and what stands in Python and in YAML is the same."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import lightning
+import pytest
+from helpers import ROOT, compose_config
+from hydra.utils import instantiate
+from torch import nn
+
+from loco.data.datamodule import AVDataModule
+from loco.losses.correspondence import CorrespondenceLoss
+from loco.models.loco import LoCo
+from loco.runs import build_callbacks
+
+GROUPS = sorted(
+    (path.parent.name, path.stem)
+    for path in (ROOT / "conf").glob("*/*.yaml")
+    if path.stem != "base"
+)
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_every_option_builds(group: str, option: str, tmp_path: Path) -> None:
+    config = compose_config("train", [f"{group}={option}", f"output_dir={tmp_path}"])
+    if group not in ("model",):  # narrow, for speed
+        config.model.dim = 16
+    model = instantiate(config.model, visual_channels=4, audio_channels=3, num_classes=2)
+    assert isinstance(model, nn.Module)
+    assert isinstance(instantiate(config.data), AVDataModule)
+    assert instantiate(config.optimizer)(model, total_steps=4, steps_per_epoch=2)
+    callbacks = build_callbacks(config)
+    trainer = instantiate(config.trainer, logger=False, callbacks=callbacks)
+    assert isinstance(trainer, lightning.Trainer)
+    assert not trainer._accelerator_connector.use_distributed_sampler
+
+
+def test_the_paper_size_model_is_the_default_of_the_class() -> None:
+    """YAML names what people sweep; it must not say anything else than Python does."""
+    config = compose_config("train", ["model=loco", "output_dir=x"])
+    defaults = {n: p.default for n, p in inspect.signature(LoCo).parameters.items()}
+    for name in ("dim", "heads", "num_convs", "encoder_blocks", "num_levels", "decoder_blocks",
+                 "drop_path", "layer_scale"):  # fmt: skip
+        assert config.model[name] == defaults[name], name
+    plain = LoCo(4, 3, 2)
+    built = instantiate(config.model, visual_channels=4, audio_channels=3, num_classes=2)
+    assert str(plain) == str(built)
+    assert plain.decoding == built.decoding
+    ours, theirs = built.correspondence, CorrespondenceLoss(512)
+    assert (ours.weight, ours.divergence) == (theirs.weight, theirs.divergence)
+    assert ours.temperature == theirs.temperature
+    assert ours.target.sigma == theirs.target.sigma
+    assert ours.target.normalize == theirs.target.normalize
+    assert plain.criterion.normalizer == built.criterion.normalizer
+
+
+def test_every_part_works_without_hydra() -> None:
+    model = LoCo(visual_channels=4, audio_channels=3, num_classes=2)
+    assert callable(model.losses)
+    assert callable(model.detect)
