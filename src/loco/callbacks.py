@@ -13,8 +13,8 @@ from torch import Tensor
 class WeightEMA(WeightAveraging):
     """Moving average of the weights, which is what validation, the test and checkpoints see.
 
-    Its decay at step n is min(decay, (1 + n) / (10 + n)): a plain 0.999 would ruin short runs, whose
-    average would still be full of the first steps.
+    Its decay at step n is min(decay, (1 + n) / (10 + n)): a plain 0.999 would ruin short runs,
+    whose average would still be full of the first steps.
     """
 
     def __init__(self, decay: float = 0.999) -> None:

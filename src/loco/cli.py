@@ -1,4 +1,4 @@
-"""What the entry points share: where the configs are, and errors in a line instead of a traceback."""
+"""What the entry points share: errors that a user can mend are a line, not a traceback."""
 
 from __future__ import annotations
 

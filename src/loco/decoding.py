@@ -85,7 +85,7 @@ class Decoding:
     def _candidates(
         self, logits: Tensor, offsets: Tensor, mask: Tensor, points: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Video (M,), score (M,), label (M,) and segment (M, 2) in steps of what may be an event."""
+        """Video, score and label (M,) and segment (M, 2) in steps of what may be an event."""
         num_classes = logits.shape[2]
         probability = torch.where(mask.unsqueeze(-1), logits.sigmoid(), 0)
         scores, places = [], []

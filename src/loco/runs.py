@@ -129,7 +129,7 @@ def train(config: DictConfig) -> dict[str, float]:
         write_results(output, module, metrics)
         test = videos_of(data, "test")
         rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
-        show(metrics_table(rows | {run_name(config): metrics}, f"test mAP, {len(test)} videos"))
+        show(metrics_table(rows | {"this run": metrics}, f"test mAP, {len(test)} videos"))
         log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
         log.info("took %.0f s", time.perf_counter() - began)
     return metrics
@@ -241,9 +241,3 @@ def write_results(output: Path, module: LocalizationModule, metrics: dict[str, f
         output / "metrics.json", {name: json_number(value) for name, value in metrics.items()}
     )
     write_json(output / "predictions.json", predictions_json(module.detections, module.class_names))
-
-
-def run_name(config: DictConfig) -> str:
-    """How a table names the run's model."""
-    parts = (part["_target_"].rpartition(".")[2] for part in (config.model, config.attention))
-    return " + ".join(parts)

@@ -2,10 +2,10 @@
 
 Glossary of shapes, used throughout the project:
 
-    B videos · T steps · C feature channels · D model width · H heads · K classes · P points · N events
+    B videos · T steps · C channels · D model width · H heads · K classes · P points · N events
 
-``segments`` are seconds, ``segment_steps`` are steps of the feature grid, ``offsets`` are strides of
-a pyramid level. `TimeGrid` alone converts between seconds and steps.
+`segments` are seconds, `segment_steps` are steps of the feature grid, `offsets` are strides of a
+pyramid level. `TimeGrid` alone converts between seconds and steps.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class TimeGrid:
         return (step * self.stride + self.window / 2) / self.fps
 
     def to_steps(self, seconds: Times) -> Times:
-        """The (fractional, possibly negative) step at a time in seconds; inverse of `to_seconds`."""
+        """The (fractional, perhaps negative) step at a time in seconds; inverts `to_seconds`."""
         return (seconds * self.fps - self.window / 2) / self.stride
 
     def end_seconds(self, num_steps: int) -> float:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import lightning
 import pytest
-from helpers import ROOT, compose_config
 from hydra.utils import instantiate
 from torch import nn
 
+from helpers import ROOT, compose_config
 from loco.data.datamodule import AVDataModule
 from loco.losses.correspondence import CorrespondenceLoss
 from loco.models.loco import LoCo
@@ -55,6 +55,15 @@ def test_the_paper_size_model_is_the_default_of_the_class() -> None:
     assert ours.target.sigma == theirs.target.sigma
     assert ours.target.normalize == theirs.target.normalize
     assert plain.criterion.normalizer == built.criterion.normalizer
+
+
+def test_the_shared_data_settings_are_the_defaults_of_the_class() -> None:
+    config = compose_config("train", ["output_dir=x"]).data
+    defaults = {n: p.default for n, p in inspect.signature(AVDataModule).parameters.items()}
+    for name in ("eval_batch_size", "num_workers", "missing", "max_length_difference",
+                 "test_split", "pin_memory"):  # fmt: skip
+        assert config[name] == defaults[name], name
+    assert tuple(config.crop_ratio) == defaults["crop_ratio"]
 
 
 def test_every_part_works_without_hydra() -> None:

@@ -30,7 +30,7 @@ class AttentionFactory(Protocol):
 
 
 class NoAttention(nn.Module):
-    """No interaction: the branch adds 0, and the block only downsamples, skips and feeds forward."""
+    """No interaction: the branch adds 0; the block only downsamples, skips and feeds forward."""
 
     def __init__(self, *, dim: int, heads: int, stride: int = 1) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class CrossModalAttention(nn.Module, ABC):
         self.out = linear(dim, dim)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """Attend from `x` to `context`, both (B, T, D) with one mask (B, T) → (B, ⌈T/stride⌉, D)."""
+        """From `x` to `context`, both (B, T, D) with one mask (B, T), to (B, ⌈T/stride⌉, D)."""
         coarse = downsample_mask(mask, self.stride)
         query = self.split_heads(self.query(x, mask))
         context_features = zero_padding(self.key.features(context, mask), coarse)

@@ -17,9 +17,7 @@ class ConvHead(nn.Module):
 
     def __init__(self, dim: int, out_channels: int, num_convs: int = 3) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(
-            MaskedConv1d(dim, dim, bias=False) for _ in range(num_convs - 1)
-        )
+        self.convs = nn.ModuleList(MaskedConv1d(dim, dim, bias=False) for _ in range(num_convs - 1))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_convs - 1))
         self.last = MaskedConv1d(dim, out_channels)
 

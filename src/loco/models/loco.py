@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from loco.assignment import assign_batch, make_points
+from loco.decoding import Decoding
 from loco.losses.correspondence import CorrespondenceLoss
 from loco.losses.detection import DetectionLoss
 from loco.models.attention import AttentionFactory, CrossModalDynamicPerception
 from loco.models.decoder import Decoder
 from loco.models.encoder import UnimodalEncoder
 from loco.models.pyramid import CrossModalPyramid
-from loco.decoding import Decoding
 from loco.structures import Batch, Events
 
 
