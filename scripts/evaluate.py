@@ -3,13 +3,14 @@
 import hydra
 from omegaconf import DictConfig
 
-from loco import runs
 from loco.cli import user_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
 @user_errors
 def main(config: DictConfig) -> None:
+    from loco import runs  # here, so that --help need not wait for torch
+
     runs.evaluate(config)
 
 

@@ -52,7 +52,7 @@ def diagnose(
     Returns:
         Plain values for JSON, all fractions but the counts; None where there is nothing to rate.
 
-        - `tiou`, `num_events`, `num_predictions`; `mAP`; `missed`, the fraction of events without
+        - `tiou`, `lengths`, `num_events`, `num_predictions`; `mAP`; `missed`, the fraction of events without
           a match among all predictions.
         - `by_length` (short, medium, long), `by_events_in_video` (1, 2-4, 5+) and `by_overlap`
           (alone, or overlapping any other event of the video), each with `num_events`, `missed`
@@ -82,7 +82,12 @@ def diagnose(
 
     everything = np.ones(len(truth.labels), dtype=bool)
     whole = _bucket(ranked, truth, event_of, everything, num_classes)
-    result: dict[str, Any] = {"tiou": threshold, "num_predictions": len(ranks), **whole}
+    result: dict[str, Any] = {
+        "tiou": threshold,
+        "lengths": list(lengths),
+        "num_predictions": len(ranks),
+        **whole,
+    }
     for name, buckets in _characteristics(truth, lengths).items():
         result[name] = {
             bucket: _bucket(ranked, truth, event_of, inside, num_classes)

@@ -28,7 +28,7 @@ from loco.matching import (
 )
 from loco.structures import Events
 
-_DEFAULT_THRESHOLDS = np.linspace(0.1, 0.9, 9)
+DEFAULT_THRESHOLDS = np.linspace(0.1, 0.9, 9)
 _HEAD, _PREDICTION, _TRUTH = 0, 1, 2  # kinds of rows of `DetectionMAP`
 _UNNAMED = -(2**62)
 
@@ -111,7 +111,7 @@ class DetectionMAP(Metric):
     def __init__(
         self,
         num_classes: int,
-        tiou_thresholds: ArrayLike | Tensor = _DEFAULT_THRESHOLDS,
+        tiou_thresholds: ArrayLike | Tensor = DEFAULT_THRESHOLDS,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

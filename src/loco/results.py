@@ -8,9 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from loco.data.annotations import Video
+from loco.diagnosis import diagnose
+from loco.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.structures import Events
 
 TABLE_COLUMNS = ("mAP@0.5", "mAP@0.6", "mAP@0.7", "mAP@0.8", "mAP@0.9", "mAP")
@@ -50,6 +54,54 @@ def write_json(path: Path, content: Any) -> None:
     unfinished.replace(path)
 
 
+def evaluation_columns(
+    detections: Mapping[str, Events], videos: Sequence[Video]
+) -> dict[str, Any]:
+    """Detections and ground truth of the same videos as the arguments of `average_precision`."""
+    found = [detections[video.id] for video in videos]
+    true = [video.events for video in videos]
+    scores = [events.scores.numpy() for events in found if events.scores is not None]
+    columns: dict[str, Any] = {"pred_scores": np.concatenate([np.zeros(0), *scores])}
+    for name, events_of in (("pred", found), ("gt", true)):
+        columns |= {
+            f"{name}_video": np.repeat(np.arange(len(videos)), [len(e) for e in events_of]),
+            f"{name}_segments": np.concatenate(
+                [np.zeros((0, 2)), *(e.segments.numpy() for e in events_of)]
+            ),
+            f"{name}_labels": np.concatenate(
+                [np.zeros(0, dtype=np.int64), *(e.labels.numpy() for e in events_of)]
+            ),
+        }
+    return columns
+
+
+def detailed_metrics(
+    detections: Mapping[str, Events], videos: Sequence[Video], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """What metrics.json holds besides the mAP: AP of each class, and where mAP is lost.
+
+    Returns:
+        `per_class`: class name → AP at each tIoU and their average, null without ground truth;
+        `diagnosis`: see `loco.diagnosis.diagnose`.
+    """
+    columns = evaluation_columns(detections, videos)
+    matrix = average_precision(
+        **columns, tiou_thresholds=DEFAULT_THRESHOLDS, num_classes=len(class_names)
+    )
+    per_class = {
+        name: {"mAP": json_number(float(of_class.mean()))}
+        | {
+            f"mAP@{threshold:.12g}": json_number(float(value))
+            for threshold, value in zip(DEFAULT_THRESHOLDS, of_class, strict=True)
+        }
+        for name, of_class in zip(class_names, matrix.T, strict=True)
+    }
+    return {
+        "per_class": per_class,
+        "diagnosis": diagnose(**columns, num_classes=len(class_names)),
+    }
+
+
 def json_number(value: float) -> float | None:
     """A float that JSON can hold: null for NaN."""
     return None if math.isnan(value) else value
@@ -68,6 +120,45 @@ def metrics_table(
     for name, metrics in rows.items():
         table.add_row(name, *(f"{100 * metrics[column]:.2f}" for column in columns))
     return table
+
+
+def diagnosis_table(diagnosis: Mapping[str, Any]) -> Table:
+    """Where the mAP is lost: by kind of event, by kind of mistake, by predictions a video."""
+    table = Table(
+        title=f"where it is lost, at tIoU {diagnosis['tiou']:g}", caption="percent of the events"
+    )
+    table.add_column("")
+    for column in ("events", "mAP", "missed"):
+        table.add_column(column, justify="right")
+    short, long = diagnosis["lengths"]
+    names = {"short": f"short, ≤ {short:g} s", "long": f"long, ≥ {long:g} s"}
+    names |= {bucket: f"{bucket} in the video" for bucket in diagnosis["by_events_in_video"]}
+    rows = {"all events": diagnosis}
+    for group in ("by_length", "by_events_in_video", "by_overlap"):
+        rows |= {names.get(bucket, bucket): values for bucket, values in diagnosis[group].items()}
+    for name, values in rows.items():
+        shares = (percent(values[key]) for key in ("mAP", "missed"))
+        table.add_row(name, str(values["num_events"]), *shares)
+    return table
+
+
+def mistakes_line(diagnosis: Mapping[str, Any]) -> str:
+    """What the best predictions are, and the recall at N predictions a video, in two lines."""
+    kinds = ", ".join(
+        f"{name.replace('_', ' ')} {percent(value)}"
+        for name, value in diagnosis["predictions"].items()
+        if name != "num_rated"
+    )
+    recall = ", ".join(f"{percent(value)} at {n}" for n, value in diagnosis["recall_at"].items())
+    return (
+        f"of the best {diagnosis['predictions']['num_rated']} predictions (%): {kinds}\n"
+        f"recall (%) at N predictions a video: {recall}"
+    )
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in percent, a dash where there is none."""
+    return "–" if fraction is None else f"{100 * fraction:.1f}"
 
 
 def detections_table(

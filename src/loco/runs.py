@@ -20,9 +20,12 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import CheckpointError
 from loco.module import LocalizationModule
 from loco.results import (
+    detailed_metrics,
     detections_table,
+    diagnosis_table,
     json_number,
     metrics_table,
+    mistakes_line,
     predictions_json,
     show,
     write_json,
@@ -126,8 +129,8 @@ def train(config: DictConfig) -> dict[str, float]:
     trainer.test(module, datamodule=data, verbose=False)
     metrics = test_metrics(module)
     if trainer.is_global_zero:
-        write_results(output, module, metrics)
         test = videos_of(data, "test")
+        write_results(output, module, metrics, test)
         rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
         show(metrics_table(rows | {"this run": metrics}, f"test mAP, {len(test)} videos"))
         log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
@@ -150,9 +153,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     trainer.test(module, datamodule=data, verbose=False)
     metrics = test_metrics(module)
     if trainer.is_global_zero:
-        write_results(Path(config.output_dir), module, metrics)
-        videos = len(data.dataset("test"))
-        show(metrics_table({file.name: metrics}, f"{data.test_split} mAP, {videos} videos"))
+        test = videos_of(data, "test")
+        write_results(Path(config.output_dir), module, metrics, test)
+        show(metrics_table({file.name: metrics}, f"{data.test_split} mAP, {len(test)} videos"))
         log.info("%s: metrics.json, predictions.json", config.output_dir)
     return metrics
 
@@ -235,9 +238,13 @@ def test_metrics(module: LocalizationModule) -> dict[str, float]:
     return {name: float(value) for name, value in module.metric.compute().items()}
 
 
-def write_results(output: Path, module: LocalizationModule, metrics: dict[str, float]) -> None:
-    """metrics.json and predictions.json in a run's folder."""
-    write_json(
-        output / "metrics.json", {name: json_number(value) for name, value in metrics.items()}
-    )
+def write_results(
+    output: Path, module: LocalizationModule, metrics: dict[str, float], videos: list[Video]
+) -> None:
+    """metrics.json and predictions.json in a run's folder; says where mAP is lost."""
+    detailed = detailed_metrics(module.detections, videos, module.class_names)
+    headline = {name: json_number(value) for name, value in metrics.items()}
+    write_json(output / "metrics.json", headline | detailed)
     write_json(output / "predictions.json", predictions_json(module.detections, module.class_names))
+    show(diagnosis_table(detailed["diagnosis"]))
+    print(mistakes_line(detailed["diagnosis"]))

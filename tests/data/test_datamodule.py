@@ -2,21 +2,19 @@
 
 import json
 import logging
-from pathlib import Path
 
-import hydra
+import hydra.utils
 import lightning
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from omegaconf import OmegaConf
 
+from helpers import compose_config
 from loco.data.datamodule import AVDataModule
 from loco.data.features import FeatureLayout
 from loco.errors import AnnotationError, FeatureError
 
-CONF = Path(__file__).parents[2] / "conf/data"
 LAYOUT = FeatureLayout(["{id}_rgb.npy", "{id}_flow.npy"], ["{id}_vggish.npy"], 25, 24, 8)
 COUNTS = {"train": 21, "validation": 5, "test": 4}
 
@@ -329,9 +327,7 @@ def test_a_trainer_tests_and_predicts(files, tmp_path):
 
 @pytest.mark.parametrize("name", ["unav100_i3d_vggish", "unav100_onepeace"])
 def test_config_reads_files_in_its_layout(tmp_path, name):
-    config = OmegaConf.load(CONF / f"{name}.yaml")
-    OmegaConf.resolve(both := OmegaConf.create({"seed": 5, "data": config}))
-    config = both.data
+    config = compose_config("train", [f"data={name}", "seed=5", "output_dir=x"]).data
     config.root, config.annotations, config.num_workers = str(tmp_path), None, 0
     data = hydra.utils.instantiate(config)
     for pattern in data.layout.patterns:
