@@ -129,7 +129,7 @@ def train(config: DictConfig) -> dict[str, float]:
     trainer.test(module, datamodule=data, verbose=False)
     metrics = test_metrics(module)
     if trainer.is_global_zero:
-        test = videos_of(data, "test")
+        test = tested_videos(data, module)
         write_results(output, module, metrics, test)
         rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
         show(metrics_table(rows | {"this run": metrics}, f"test mAP, {len(test)} videos"))
@@ -153,7 +153,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     trainer.test(module, datamodule=data, verbose=False)
     metrics = test_metrics(module)
     if trainer.is_global_zero:
-        test = videos_of(data, "test")
+        test = tested_videos(data, module)
         write_results(Path(config.output_dir), module, metrics, test)
         show(metrics_table({file.name: metrics}, f"{data.test_split} mAP, {len(test)} videos"))
         log.info("%s: metrics.json, predictions.json", config.output_dir)
@@ -231,6 +231,11 @@ def videos_of(data: AVDataModule, stage: Literal["train", "test"]) -> list[Video
     """The annotated videos that a stage uses."""
     annotations: dict[str, Video] = data.annotations or {}
     return [annotations[video_id] for video_id in data.dataset(stage).video_ids]
+
+
+def tested_videos(data: AVDataModule, module: LocalizationModule) -> list[Video]:
+    """The videos of the last test: all of the split, unless the trainer was told to do fewer."""
+    return [video for video in videos_of(data, "test") if video.id in module.detections]
 
 
 def test_metrics(module: LocalizationModule) -> dict[str, float]:

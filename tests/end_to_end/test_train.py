@@ -187,6 +187,12 @@ def test_the_layouts_of_unav100_train(
     assert 0 <= runs.train(config)["mAP"] <= 1
 
 
+def test_a_few_batches_of_everything(tiny: Composer, tmp_path: Path) -> None:
+    runs.train(tiny("+trainer.fast_dev_run=true"))
+    written = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    assert len(written["database"]) == 4  # one batch
+
+
 def test_resuming_from_nothing_is_an_error(tiny: Composer, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no last\.ckpt"):
         runs.train(tiny(f"ckpt_path={tmp_path}"))
