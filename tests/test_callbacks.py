@@ -1,0 +1,51 @@
+"""The moving average of the weights, and what a resumed run knows of the best checkpoint."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from loco.callbacks import BestCheckpoint, LastCheckpoint, WeightEMA
+
+
+def test_the_average_follows_its_formula() -> None:
+    """Decay min(0.9, (1 + n) / (10 + n)) at step n, from a copy of the first weights."""
+    callback = WeightEMA(decay=0.9)
+    average = callback._kwargs["avg_fn"]
+    averaged = expected = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    for n in range(1, 200):
+        current = torch.tensor([n * 0.1, 3.0], dtype=torch.float64)
+        decay = min(0.9, (1 + n) / (10 + n))
+        expected = decay * expected + (1 - decay) * current
+        averaged = average(averaged, current, torch.tensor(n))
+    assert torch.allclose(averaged, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="decay"):
+        WeightEMA(decay=1.0)
+
+
+def test_the_best_checkpoint_is_taken_along(tmp_path: Path) -> None:
+    first, second = (BestCheckpoint(str(tmp_path / name)) for name in ("first", "second"))
+    saved = tmp_path / "first" / "best.ckpt"
+    saved.parent.mkdir()
+    saved.write_bytes(b"weights")
+    first.best_model_path, first.best_model_score = str(saved), torch.tensor(0.7)
+    second.load_state_dict(first.state_dict())
+    assert Path(second.best_model_path).read_bytes() == b"weights"
+    assert Path(second.best_model_path).parent.name == "second"
+    assert second.best_model_score == 0.7
+    assert saved.is_file()
+
+
+def test_a_best_checkpoint_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    first, second = (BestCheckpoint(str(tmp_path / name)) for name in ("first", "second"))
+    first.best_model_path = str(tmp_path / "first" / "best.ckpt")
+    second.load_state_dict(first.state_dict())
+    assert second.best_model_path == ""
+
+
+def test_the_last_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
+    first, second = (LastCheckpoint(str(tmp_path / name)) for name in ("first", "second"))
+    first.best_model_path = str(tmp_path / "first" / "last.ckpt")
+    second.load_state_dict(first.state_dict())
+    assert second.best_model_path == ""
+    assert first.state_key != BestCheckpoint(str(tmp_path)).state_key
