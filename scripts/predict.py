@@ -4,14 +4,13 @@ import hydra
 from omegaconf import DictConfig
 
 from loco.cli import user_errors
+from loco.distributed import run_task
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
 @user_errors
 def main(config: DictConfig) -> None:
-    from loco import runs  # here, so that --help need not wait for torch
-
-    runs.predict(config)
+    run_task("loco.runs.predict", config)
 
 
 if __name__ == "__main__":

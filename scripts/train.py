@@ -4,14 +4,15 @@ import hydra
 from omegaconf import DictConfig
 
 from loco.cli import user_errors
+from loco.distributed import run_task
+from loco.sweeps import sweep_job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @user_errors
+@sweep_job
 def main(config: DictConfig) -> None:
-    from loco import runs  # here, so that --help need not wait for torch
-
-    runs.train(config)
+    run_task(config.task, config)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, compose_config
+from loco import runs
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -41,3 +42,24 @@ def tiny(synthetic_root: Path, tmp_path: Path) -> Composer:
         )
 
     return composer
+
+
+@pytest.fixture(scope="session")
+def finished_run(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small finished run; tests read it, and write nowhere in it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    runs.train(
+        compose_config(
+            "train",
+            [
+                f"data.root={synthetic_root}",
+                f"output_dir={folder}",
+                "trainer.max_epochs=2",
+                "trainer.log_every_n_steps=1",
+                *TINY_DATA,
+                *TINY_MODEL,
+                *QUIET,
+            ],
+        )
+    )
+    return folder

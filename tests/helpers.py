@@ -21,6 +21,7 @@ TINY_DATA = [
 ]
 TINY_MODEL = ["model.dim=16", "model.heads=2"]
 QUIET = [
+    "report=false",
     "callbacks.progress=null",
     "callbacks.summary=null",
     "+trainer.enable_progress_bar=false",

@@ -15,7 +15,7 @@ import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loco.metrics import DetectionMAP, average_precision
+from loco.metrics import DetectionMAP, average_precision, precision_recall
 from loco.structures import Events
 
 FIXTURE = Path(__file__).parent / "fixtures" / "detection_map.npz"
@@ -384,3 +384,19 @@ def test_processes_together_equal_one_bit_for_bit() -> None:
                 result = torch.load(f"{folder}/{world}-{rank}.pt", weights_only=False)
                 assert result["scores"] == scores_of(expected)
                 np.testing.assert_array_equal(result["matrix"], expected.per_class())
+
+
+def test_precision_recall_against_its_definition() -> None:
+    c = random_columns(3)
+    curves = precision_recall(**c, tiou=0.5, num_classes=5, num_points=21)
+    ap = average_precision(**c, tiou_thresholds=[0.5], num_classes=5)[0]
+    for k in range(5):
+        num_truths = int((c["gt_labels"] == k).sum())
+        if num_truths == 0:
+            assert np.isnan(curves[k]).all()
+            continue
+        assert (np.diff(curves[k]) <= 1e-12).all()
+        # at the recalls of 1, 2, … found events, the curve's mean is the average precision
+        fine = precision_recall(**c, tiou=0.5, num_classes=5, num_points=num_truths + 1)[k]
+        assert fine[1:].mean() == pytest.approx(ap[k], abs=1e-12)
+        assert fine[0] == fine[1] or num_truths == 0

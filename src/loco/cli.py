@@ -13,25 +13,29 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+import loco.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import LocoError
 
 log = logging.getLogger("loco")
 
 
-def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], None]:
+USER_ERRORS = (LocoError, InstantiationException, OmegaConfBaseException)
+
+
+def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Run an entry point; an error that a user can mend becomes its message and exit code 1."""
 
     @functools.wraps(main)
-    def wrapped(config: DictConfig) -> None:
+    def wrapped(config: DictConfig) -> Any:
         quieten()
         try:
-            main(config)
-        except (LocoError, InstantiationException, OmegaConfBaseException) as error:
+            return main(config)
+        except USER_ERRORS as error:
             print(f"error: {readable(error)}", file=sys.stderr)
-            sys.exit(1)
+            sys.exit(getattr(error, "exit_code", 1))
         except KeyboardInterrupt:
-            print("interrupted; ckpt_path=<this run's folder> goes on from its last epoch",
-                  file=sys.stderr)  # fmt: skip
+            print("interrupted; ckpt_path=<this run's folder> goes on from its last epoch, "
+                  "and resume_sweep=true with a sweep", file=sys.stderr)  # fmt: skip
             sys.exit(130)
 
     return wrapped
@@ -44,6 +48,7 @@ def quieten() -> None:
         r".*treespec, LeafSpec.*",
         r".*does not have many workers.*",
         r".*smaller than the logging interval.*",
+        r".*sync_dist=True.*",  # mAP is put together by the metric, the same in all processes
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -4,6 +4,8 @@
 class LocoError(Exception):
     """Base of every error that a user can cause and mend; entry points print its message alone."""
 
+    exit_code = 1
+
 
 class AnnotationError(LocoError):
     """An annotation file that cannot be read: names the file, the video and the field."""
@@ -19,3 +21,13 @@ class CheckpointError(LocoError):
 
 class TrainingError(LocoError):
     """A training that cannot go on, such as one whose loss is no number any more."""
+
+
+class ExportError(LocoError):
+    """A form of predictions that there is not."""
+
+
+class IncompleteError(LocoError):
+    """Some videos could not be used; what was found in the others is written."""
+
+    exit_code = 3

@@ -84,6 +84,52 @@ def average_precision(
     return result
 
 
+def precision_recall(
+    pred_video: ArrayLike | Tensor,
+    pred_segments: ArrayLike | Tensor,
+    pred_labels: ArrayLike | Tensor,
+    pred_scores: ArrayLike | Tensor,
+    gt_video: ArrayLike | Tensor,
+    gt_segments: ArrayLike | Tensor,
+    gt_labels: ArrayLike | Tensor,
+    tiou: float,
+    num_classes: int,
+    num_points: int = 101,
+) -> Array:
+    """Precision of every class at evenly spaced recalls, made monotone from the right.
+
+    Args:
+        pred_video, …, gt_labels, num_classes: as `average_precision` takes them.
+        tiou: threshold of a match.
+        num_points: recalls R from 0 to 1.
+
+    Returns:
+        (K, R) float64 fractions: 0 at recalls that are never reached, NaN for a class without
+        ground truth.
+
+    Raises:
+        ValueError: as `average_precision`.
+    """
+    truth = detections(gt_video, gt_segments, gt_labels, None, num_classes, "gt")
+    found = detections(pred_video, pred_segments, pred_labels, pred_scores, num_classes, "pred")
+    truth = truth.take(np.lexsort((truth.ends, truth.starts, truth.labels, truth.video)))
+    threshold = float(check_thresholds(tiou)[0])
+    pairs = overlaps(found, truth, score_order(found), threshold)
+    hits = np.sort(pairs.rank[match(pairs, len(truth.labels), threshold)])
+    first = np.append(0, np.bincount(found.labels, minlength=num_classes).cumsum())
+    bounds = np.searchsorted(hits, first)
+    recalls = np.linspace(0, 1, num_points)
+    result = np.full((num_classes, num_points), np.nan)
+    for label, num_truths in enumerate(np.bincount(truth.labels, minlength=num_classes)):
+        if num_truths:
+            mine = hits[bounds[label] : bounds[label + 1]] - first[label]
+            precision = np.arange(1, len(mine) + 1) / (mine + 1)
+            best_from_here = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+            needed = np.ceil(recalls * num_truths - 1e-9).astype(int)  # hits for this recall
+            result[label] = best_from_here[np.clip(needed - 1, 0, len(mine))]
+    return result
+
+
 class DetectionMAP(Metric):
     """mAP of the videos seen so far; states of several processes are put together by `compute`.
 

@@ -14,12 +14,15 @@ from typing import Any, Protocol, cast
 import lightning
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from loco.data.dataset import collate
+from loco.distributed import merged
 from loco.errors import TrainingError
 from loco.metrics import DetectionMAP
 from loco.optim import OptimizerFactory
-from loco.structures import Batch, Events
+from loco.structures import Batch, Events, Sample, TimeGrid
 
 
 class Detector(Protocol):
@@ -115,6 +118,41 @@ class LocalizationModule(lightning.LightningModule):
         """Detections of each video of a batch, on the CPU."""
         return [events.to("cpu") for events in self._detector.detect(batch)]
 
+    @torch.no_grad()
+    def detect_arrays(
+        self,
+        visual: ArrayLike,
+        audio: ArrayLike,
+        grid: TimeGrid,
+        duration: float | None = None,
+    ) -> Events:
+        """Detections in one video, from its features.
+
+        Args:
+            visual: (T, C_visual); where the lengths differ, the shorter one counts.
+            audio: (T, C_audio).
+            grid: where the steps lie in time; the one that the model was trained on.
+            duration: seconds, the latest end of an event; None is the end of the last step.
+
+        Raises:
+            ValueError: the arrays are no such arrays, or hold NaN or infinity.
+        """
+        arrays = [np.asarray(visual, dtype=np.float32), np.asarray(audio, dtype=np.float32)]
+        for name, array in zip(("visual", "audio"), arrays, strict=True):
+            channels = self.hparams.get(f"{name}_channels", "C")
+            if array.ndim != 2 or not len(array) or channels not in ("C", array.shape[1]):
+                raise ValueError(f"{name} must be of shape (T, {channels}), got {array.shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds NaN or infinity")
+        steps = min(map(len, arrays))
+        duration = grid.end_seconds(steps) if duration is None else duration
+        sample = Sample("", 0, arrays[0][:steps], arrays[1][:steps], duration, Events.empty())
+        training = self.training
+        try:
+            return self.eval().detect(collate([sample], grid).to(self.device))[0]
+        finally:
+            self.train(training)
+
     def on_validation_epoch_start(self) -> None:
         self.metric.reset()
 
@@ -134,10 +172,7 @@ class LocalizationModule(lightning.LightningModule):
         self.detections.update(zip(batch.video_ids, detections, strict=True))
 
     def on_test_epoch_end(self) -> None:
-        if self.trainer.world_size > 1:
-            gathered: list[dict[str, Events]] = [{} for _ in range(self.trainer.world_size)]
-            torch.distributed.all_gather_object(gathered, self.detections)
-            self.detections = {video: events for part in gathered for video, events in part.items()}
+        self.detections = merged(self.detections)
         self._log_metric("test")
 
     def _log_metric(self, stage: str, prog_bar: bool = False) -> None:
@@ -145,4 +180,6 @@ class LocalizationModule(lightning.LightningModule):
             self.log(f"{stage}/{name}", value.float(), prog_bar=prog_bar and name == "mAP")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Events]:
+        if not len(batch):  # none of its videos could be read
+            return {}
         return dict(zip(batch.video_ids, self.detect(batch), strict=True))

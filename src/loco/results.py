@@ -54,9 +54,7 @@ def write_json(path: Path, content: Any) -> None:
     unfinished.replace(path)
 
 
-def evaluation_columns(
-    detections: Mapping[str, Events], videos: Sequence[Video]
-) -> dict[str, Any]:
+def evaluation_columns(detections: Mapping[str, Events], videos: Sequence[Video]) -> dict[str, Any]:
     """Detections and ground truth of the same videos as the arguments of `average_precision`."""
     found = [detections[video.id] for video in videos]
     true = [video.events for video in videos]

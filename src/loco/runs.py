@@ -11,14 +11,18 @@ import lightning
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
 from loco.baselines import baseline_metrics
 from loco.callbacks import BestCheckpoint
 from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
-from loco.errors import CheckpointError
+from loco.distributed import merged
+from loco.errors import CheckpointError, IncompleteError
+from loco.export import above, check_formats, write_predictions
 from loco.module import LocalizationModule
+from loco.report import write_report
 from loco.results import (
     detailed_metrics,
     detections_table,
@@ -131,9 +135,15 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         test = tested_videos(data, module)
         write_results(output, module, metrics, test)
+        if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+            from loco import wandb_logging  # slow to import, and few need it
+
+            wandb_logging.finish(trainer, module, test, output)
         rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
         show(metrics_table(rows | {"this run": metrics}, f"test mAP, {len(test)} videos"))
         log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
+        if config.report:
+            log.info("%s: open it in a browser", write_report(output, module=module))
         log.info("took %.0f s", time.perf_counter() - began)
     return metrics
 
@@ -161,7 +171,12 @@ def evaluate(config: DictConfig) -> dict[str, float]:
 
 
 def predict(config: DictConfig) -> dict[str, Events]:
-    """Write the detections of every video in a folder of feature files."""
+    """Write the detections of every video in a folder of feature files.
+
+    Raises:
+        IncompleteError: at the end, where videos had to be left out; it names them.
+    """
+    check_formats(config.formats)
     file, checkpoint = load_checkpoint(config.ckpt_path)
     log.info("predicting with %s", file)
     kept = checkpoint["hyper_parameters"]
@@ -177,13 +192,25 @@ def predict(config: DictConfig) -> dict[str, Events]:
     trainer: lightning.Trainer = instantiate(config.trainer, logger=False)
     batches = trainer.predict(module, datamodule=data) or []
     detections = {video: events for batch in batches for video, events in batch.items()}  # type: ignore[union-attr]
-    output = Path(config.output_dir) / "predictions.json"
-    write_json(output, predictions_json(detections, module.class_names))
+    detections = merged(detections)
+    if not trainer.is_global_zero:
+        return detections
+    written = write_predictions(
+        config.output_dir, detections, module.class_names, config.formats, config.min_score
+    )
+    detections = {video: above(events, config.min_score) for video, events in detections.items()}
     for video in sorted(detections)[: config.show]:
         show(detections_table(video, detections[video], module.class_names))
     if len(detections) > config.show:
         log.info("… and %d more videos (show=N shows more of them)", len(detections) - config.show)
-    log.info("%s: detections of %d videos", output, len(detections))
+    for path in written:
+        log.info("%s: detections of %d videos", path, len(detections))
+    lost = data.unusable(set(data.dataset("predict").video_ids) - set(detections))
+    if lost:
+        raise IncompleteError(
+            f"{len(lost)} of {len(lost) + len(detections)} videos could not be used:\n"
+            + "\n".join(f"  {lost[video]}" for video in sorted(lost))
+        )
     return detections
 
 

@@ -33,7 +33,7 @@ def logged(folder: Path) -> dict[str, list[float]]:
 def test_a_run_leaves_what_is_promised(
     tiny: Composer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = tiny("seed=3")
+    config = tiny("seed=3", "report=true")
     metrics = runs.train(config)
     folder = tmp_path / "run"
 
@@ -61,6 +61,7 @@ def test_a_run_leaves_what_is_promised(
     assert OmegaConf.load(folder / "config.yaml").seed == 3
     assert (folder / "checkpoints" / "best.ckpt").is_file()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
+    assert "<html" in (folder / "report.html").read_text()
     table = capsys.readouterr().out
     assert "constant predictor" in table
     assert "oracle of video-level classes" in table

@@ -46,7 +46,7 @@ class AVDataModule(lightning.LightningDataModule):
             always whole.
         crop_ratio: smallest and largest part of a shorter video in training; None for all of it.
         missing: "error" refuses a data set with a missing or unusable file, "skip" leaves these
-            videos out, with a warning.
+            videos out, with a warning; in prediction also those that hold NaN or infinity.
         max_length_difference: steps by which the files of a video may differ in length.
         test_split: the split that is tested on, for data sets without a test split.
         predict_split: the split that is predicted; None is every video found in `root`.
@@ -132,6 +132,20 @@ class AVDataModule(lightning.LightningDataModule):
         """K."""
         return len(self.class_names)
 
+    def unusable(self, video_ids: Iterable[str]) -> dict[str, str]:
+        """Of these videos, and those left out from the start, the ones that cannot be read: why.
+
+        Their files are read again, as the loaders' processes keep what they met to themselves.
+        """
+        reasons = {problem.video_id: str(problem) for problem in self._inspected().problems}
+        store = FeatureStore(self.root, self.layout, self.max_length_difference)
+        for video_id in video_ids:
+            try:
+                store.load(video_id)
+            except FeatureError as error:
+                reasons.setdefault(video_id, str(error))
+        return reasons
+
     def dataset(self, stage: Stage) -> VideoDataset:
         """The videos of a stage, after `setup` or `prepare`."""
         if stage not in self._datasets:
@@ -175,7 +189,10 @@ class AVDataModule(lightning.LightningDataModule):
             if not videos:
                 raise FeatureError(f"{self.root}: no usable video is left for {name}")
             crop = self.crop if name == "train" else None
-            self._datasets[name] = VideoDataset(videos, store, inspection.lengths, crop)
+            self._datasets[name] = VideoDataset(
+                videos, store, inspection.lengths, crop,
+                skip_unusable=name == "predict" and self.missing == "skip",
+            )  # fmt: skip
         self._inspection = inspection
 
     def _video_ids(self, stage: Stage, store: FeatureStore) -> list[str]:

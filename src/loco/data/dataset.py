@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from loco.data.annotations import Video
 from loco.data.features import FeatureStore
+from loco.errors import FeatureError
 from loco.structures import Batch, Events, Sample, TimeGrid
 
 Key = tuple[int, int]
@@ -106,6 +107,7 @@ class VideoDataset(Dataset[Batch]):
         store: where their features are.
         lengths: steps T of each video, by id.
         crop: how training items are drawn; None gives whole videos.
+        skip_unusable: leave videos that cannot be read out of their batch, which may be empty.
     """
 
     def __init__(
@@ -114,8 +116,11 @@ class VideoDataset(Dataset[Batch]):
         store: FeatureStore,
         lengths: Mapping[str, int],
         crop: RandomCrop | None = None,
+        *,
+        skip_unusable: bool = False,
     ) -> None:
         self.store = store
+        self.skip_unusable = skip_unusable
         self.grid = store.layout.grid
         self.crop = crop
         self.video_ids = [video.id for video in videos]
@@ -130,7 +135,14 @@ class VideoDataset(Dataset[Batch]):
 
     def __getitem__(self, keys: Sequence[Key]) -> Batch:
         """The batch of these (epoch, index) keys."""
-        return collate([self.sample(index, epoch) for epoch, index in keys], self.grid)
+        samples = []
+        for epoch, index in keys:
+            try:
+                samples.append(self.sample(index, epoch))
+            except FeatureError:
+                if not self.skip_unusable:
+                    raise
+        return collate(samples, self.grid)
 
     def crop_lengths(self, epoch: int) -> np.ndarray:
         """(videos,) steps that each video has in this epoch, as `sample` will give it."""
@@ -173,6 +185,12 @@ class VideoDataset(Dataset[Batch]):
 
 def collate(samples: Sequence[Sample], grid: TimeGrid) -> Batch:
     """Pads samples to the longest of them: (B, T, C) float32, zeros in the padding."""
+    if not samples:
+        empty = torch.zeros(0, 0, 0)
+        return Batch(
+            empty, empty, torch.zeros(0, 0, dtype=torch.bool), torch.zeros(0, dtype=torch.float64),
+            torch.zeros(0, dtype=torch.long), [], [], grid,
+        )  # fmt: skip
     lengths = torch.tensor([len(sample) for sample in samples])
     longest = int(lengths.max())
     visual = np.zeros((len(samples), longest, samples[0].visual.shape[1]), dtype=np.float32)

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from loco import similarity
 from loco.data.annotations import Video, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
 
@@ -53,36 +54,20 @@ class Alignment:
         """(T, T) cosine of visual step i and audio step j."""
         seen = visual.astype(np.float64) - self.visual_mean
         heard = (audio.astype(np.float64) - self.audio_mean) @ self.weights
-        seen /= np.linalg.norm(seen, axis=1, keepdims=True) + 1e-12
-        heard /= np.linalg.norm(heard, axis=1, keepdims=True) + 1e-12
-        return seen @ heard.T
+        return similarity.cosine_similarity(seen, heard)
 
 
 def similarity_by_distance(
     alignment: Alignment, store: FeatureStore, videos: Iterable[Video], num_steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean similarity of step pairs at distances of 0, 1, … `num_steps` − 1 steps.
-
-    Returns:
-        (num_steps,) where both steps lie inside one event; (num_steps,) where the one lies inside
-        an event and the other outside of it. NaN where there is no such pair.
-    """
-    sums, counts = np.zeros((2, num_steps)), np.zeros((2, num_steps))
-    for video in videos:
-        visual, audio = store.load(video.id)
-        similarity = alignment.similarity(visual, audio)
-        steps = np.arange(len(visual))
-        distance = np.abs(steps[:, None] - steps)
-        times = store.layout.grid.to_seconds(steps)
-        for start, end in video.events.segments.numpy():
-            inside = (times >= start) & (times <= end)
-            for row, other in enumerate((inside, ~inside)):
-                pairs = inside[:, None] & other & (distance < num_steps)
-                sums[row] += np.bincount(distance[pairs], similarity[pairs], num_steps)
-                counts[row] += np.bincount(distance[pairs], minlength=num_steps)
-    with np.errstate(invalid="ignore"):
-        inside_mean, across_mean = sums / counts
-    return inside_mean, across_mean
+    """`loco.similarity.similarity_by_distance` of these videos, after the alignment."""
+    videos = list(videos)
+    return similarity.similarity_by_distance(
+        (alignment.similarity(*store.load(video.id)) for video in videos),
+        (video.events.segments.numpy() for video in videos),
+        store.layout.grid,
+        num_steps,
+    )
 
 
 def plot_properties(root: Path, layout: FeatureLayout, path: Path) -> None:
@@ -152,10 +137,10 @@ def _plot_counts(axes: Axes, videos: list[Video]) -> None:
 
 def _plot_similarity(axes: Axes, alignment: Alignment, store: FeatureStore, video: Video) -> None:
     grid = store.layout.grid
-    similarity = alignment.similarity(*store.load(video.id))
-    first, last = grid.to_seconds(0.0), grid.to_seconds(float(len(similarity) - 1))
+    matrix = alignment.similarity(*store.load(video.id))
+    first, last = grid.to_seconds(0.0), grid.to_seconds(float(len(matrix) - 1))
     image = axes.imshow(
-        similarity,
+        matrix,
         origin="lower",
         extent=(first, last, first, last),
         cmap="RdBu_r",

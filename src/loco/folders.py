@@ -1,0 +1,167 @@
+"""Folders of runs and sweeps: named by what they hold, each used once.
+
+Three resolvers, used by the `hydra` section of the configs, stand for folders:
+
+    ${new_folder:outputs/train/TIME}          one that nobody else has, also in the same second
+    ${sweep_folder:multirun/train/TIME,…}     the same for a sweep, or the one that is resumed
+    ${job_folder:SWEEP,OVERRIDES,RESUME}      a job's folder in it, named by its overrides
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from loco.errors import LocoError
+
+SWEEP_FILE = "sweep.json"
+MAX_NAME = 100
+# where a job runs or reads, not what it is
+UNNAMED = (
+    "experiment", "resume_sweep", "ckpt_path", "output_dir", "logger",
+    "data.root", "data.annotations", "data.num_workers",
+)  # fmt: skip
+
+
+def job_name(overrides: Iterable[str], swept: Sequence[str] = ()) -> str:
+    """The name of a job's folder: `attention-cdp+seed-0`.
+
+    No character in it needs quoting in a shell or in a Hydra override, so that paths can be
+    copied. A name that would be too long keeps what is swept, and a hash of all overrides keeps
+    it apart from others.
+
+    Args:
+        overrides: `key=value`, as Hydra lists them.
+        swept: keys that come first, since they are what differs within a sweep.
+    """
+    named = dict(split_override(text) for text in overrides)
+    kept = {key: value for key, value in named.items() if key not in UNNAMED}
+    first = {key: kept[key] for key in kept if key in swept}
+    full = _joined(first | kept)
+    name = _safe(full)
+    if len(name) > MAX_NAME or name != full:
+        digest = hashlib.sha256("\n".join(f"{k}={kept[k]}" for k in sorted(kept)).encode())
+        short = _safe(_joined(first) if first else full)[: MAX_NAME - 10]
+        name = f"{short}+h{digest.hexdigest()[:8]}"
+    return name or "defaults"
+
+
+def _joined(values: dict[str, str]) -> str:
+    return "+".join(f"{key}-{value}" for key, value in values.items())
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII)
+
+
+def split_override(text: str) -> tuple[str, str]:
+    """Key and value of `key=value`, `+key=value` or `~key`."""
+    key, _, value = text.partition("=")
+    return key.lstrip("+~"), value
+
+
+def make_unique(path: str | Path) -> Path:
+    """Make a folder that did not exist: the given one, or `…-2`, `…-3`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, candidate = 1, path
+    while True:
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            number += 1
+            candidate = path.with_name(f"{path.name}-{number}")
+
+
+def sweep_folder(path: str, overrides: Iterable[str], resume: bool | str) -> Path:
+    """The folder of a sweep: a new one, or the one that is resumed.
+
+    Args:
+        path: where a new one goes.
+        overrides: the sweep's overrides.
+        resume: False for a new one; a folder; or True for the newest beside `path` that was
+            started with the same overrides, a new one if there is none.
+
+    Raises:
+        LocoError: `resume` names a folder that does not exist.
+    """
+    if isinstance(resume, str):
+        if not Path(resume).is_dir():
+            raise LocoError(f"resume_sweep={resume}: expected true or a sweep's folder")
+        return Path(resume)
+    if resume:
+        started = [
+            (record["began"], folder)
+            for folder in Path(path).parent.glob("*/")
+            if (record := read_sweep(folder)) and record["overrides"] == _essential(overrides)
+        ]
+        if started:
+            return max(started)[1]
+    return make_unique(path)
+
+
+def write_sweep(
+    folder: Path, overrides: Iterable[str], params: Iterable[str], began: float
+) -> None:
+    """Note what a sweep was started with, unless it is there already."""
+    overrides = list(overrides)
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    swept = [*params, *(o.key_or_group for o in parsed if o.is_sweep_override())]
+    record = {
+        "began": began,
+        "overrides": _essential(overrides),
+        "swept": list(dict.fromkeys(swept)),
+    }
+    if read_sweep(folder) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SWEEP_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def read_sweep(folder: Path) -> dict[str, Any] | None:
+    """What `write_sweep` noted; None where there is nothing."""
+    try:
+        record = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and {"began", "overrides"} <= set(record) else None
+
+
+def job_folder(sweep: str, overrides: Iterable[str], resume: bool | str) -> str:
+    """The name, below the sweep's folder, of a job's folder, which is made."""
+    record = read_sweep(Path(sweep)) or {}
+    folder = Path(sweep) / job_name(overrides, record.get("swept", ()))
+    if resume or requeued():
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder.name
+    return make_unique(folder).name
+
+
+def requeued() -> bool:
+    """Whether a cluster starts this job again, after it was preempted or ran out of time."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
+
+
+def _essential(overrides: Iterable[str]) -> list[str]:
+    return sorted(text for text in overrides if split_override(text)[0] != "resume_sweep")
+
+
+def _register() -> None:
+    resolvers: dict[str, Callable[..., Any]] = {
+        "new_folder": lambda path: str(make_unique(path)),
+        "sweep_folder": lambda path, words, resume: str(sweep_folder(path, words, resume)),
+        "job_folder": job_folder,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True, use_cache=True)
+
+
+_register()

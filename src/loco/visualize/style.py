@@ -1,0 +1,98 @@
+"""What all figures share: colours that colour-blind readers tell apart, plain axes, saving."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""The palette of Okabe and Ito 2008, its yellow left out (too pale for lines on white)."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, SOFT, GRID = "#262626", "#767676", "#d9d9d9"
+SEQUENTIAL = "cividis"
+
+_SAVING: Any = {
+    "svg.fonttype": "none",  # text stays text: small, and it can be searched
+    "svg.hashsalt": "loco",  # the same figure gives the same file
+    "pdf.fonttype": 42,
+}
+
+
+def new_axes(
+    axes: Axes | None, title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (4.8, 3.2)
+) -> tuple[Figure, Axes]:
+    """The axes given, or those of a new figure of `size` inches; labelled and plain."""
+    if axes is None:
+        axes = Figure(figsize=size, layout="constrained").subplots()
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    plain(axes, title, xlabel, ylabel)
+    return figure, axes
+
+
+def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
+    """Labels, no frame to the top and right, a faint grid behind."""
+    axes.set_title(title, fontsize=10, color=INK, loc="left", fontweight="bold")
+    axes.set_xlabel(xlabel, fontsize=9, color=INK)
+    axes.set_ylabel(ylabel, fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(SOFT)
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def legend(axes: Axes, **settings: Any) -> None:
+    """A small legend without a frame."""
+    axes.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK} | settings)
+
+
+def color_of(index: int) -> str:
+    """The palette's colour for the index-th of several things; it repeats after seven."""
+    return COLORS[index % len(COLORS)]
+
+
+def save_figure(
+    figure: Figure, path: str | Path, vector: Literal["pdf", "svg"] = "pdf", dpi: int = 200
+) -> tuple[Path, Path]:
+    """Write a figure as PNG and in a vector format, side by side; returns both files.
+
+    Args:
+        path: without an ending, or with one, which is replaced.
+    """
+    path = Path(path)
+    path = path.with_suffix("") if path.suffix in (".png", ".pdf", ".svg") else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files = tuple(path.with_name(f"{path.name}.{ending}") for ending in ("png", vector))
+    for file in files:
+        _write(figure, file, file.suffix[1:], dpi)
+    return files[0], files[1]
+
+
+def svg_text(figure: Figure) -> str:
+    """A figure as an `<svg>` element with a transparent background, for an HTML page."""
+    stream = io.BytesIO()
+    figure.patch.set_alpha(0)
+    for axes in figure.axes:
+        axes.patch.set_alpha(0)
+    _write(figure, stream, "svg", 72)
+    text = stream.getvalue().decode("utf-8")
+    return text[text.index("<svg") :]
+
+
+def _write(figure: Figure, target: Any, form: str, dpi: int) -> None:
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form)
+    with matplotlib.rc_context(_SAVING):
+        figure.savefig(target, format=form, dpi=dpi, metadata=metadata)
+
+
+def short(names: Sequence[str], length: int = 24) -> list[str]:
+    """Names cut to a length, for ticks."""
+    return [name if len(name) <= length else name[: length - 1] + "…" for name in names]

@@ -1,0 +1,350 @@
+"""Sweeps as people start them: folders, failures, resuming, launchers, and processes of one job."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
+from loco.data.datamodule import AVDataModule
+
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+TINY = [*TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=1"]
+
+
+def start(*words: str, cwd: Path, script: str = "train.py", **env: str) -> subprocess.Popen[str]:
+    """`python scripts/train.py …` in a folder of its own."""
+    given = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(ROOT / "tests")}
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / script), *words],
+        cwd=cwd,
+        env=os.environ | given | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def call(
+    *words: str, cwd: Path, script: str = "train.py", **env: str
+) -> subprocess.CompletedProcess[str]:
+    process = start(*words, cwd=cwd, script=script, **env)
+    out, err = process.communicate(timeout=500)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def jobs(sweep: Path) -> list[str]:
+    """The names of the job folders in a sweep."""
+    return sorted(note.parts[-3] for note in sweep.glob("*/.hydra/overrides.yaml"))
+
+
+def quick(*seeds_and_more: str) -> list[str]:
+    """The names that folders of `sweep_tasks.quick` have."""
+    return [f"{name}+task-sweep_tasks.quick" for name in seeds_and_more]
+
+
+# -- the experiments ------------------------------------------------------------------------------
+
+
+def sweep_of(experiment: str) -> dict[str, list[str]]:
+    """The values of every parameter that an experiment sweeps."""
+    content = OmegaConf.load(ROOT / "conf" / "experiment" / f"{experiment}.yaml")
+    params = OmegaConf.select(content, "hydra.sweeper.params") or {}
+    parser = OverridesParser.create()
+    values = {}
+    for key, text in params.items():
+        parsed = parser.parse_override(f"{key}={text}")
+        if parsed.is_discrete_sweep() or parsed.is_choice_sweep():
+            values[key] = list(parsed.sweep_string_iterator())
+        else:  # an interval
+            values[key] = [str(parsed.value().start), str(parsed.value().end)]
+    return values
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_job_of_every_experiment_builds(experiment: str) -> None:
+    sweep = sweep_of(experiment)
+    sweep.pop("seed", None)
+    sweep.pop("data", None)
+    first = [f"{key}={values[0]}" for key, values in sweep.items()]
+    others = [[*first, f"{key}={value}"] for key, values in sweep.items() for value in values[1:]]
+    for job in [first, *others]:
+        common = [f"experiment={experiment}", *job, "output_dir=x", "model.dim=16"]
+        config = compose_config("train", [*common, "data=synthetic"])
+        model = instantiate(config.model, visual_channels=4, audio_channels=3, num_classes=2)
+        assert isinstance(model, nn.Module)
+    for data in ("synthetic", "unav100_i3d_vggish", "unav100_onepeace"):
+        config = compose_config("train", [*common, f"data={data}"])
+        assert isinstance(instantiate(config.data), AVDataModule)
+
+
+def test_the_rows_of_the_tables() -> None:
+    """As many jobs as the tables have rows, times three seeds."""
+    rows = {"table1_comparison": 2, "table2a_components": 6, "table2b_correspondence": 4,
+            "table2c_attention": 3, "table2d_window": 5, "lambda": 5}  # fmt: skip
+    for experiment, count in rows.items():
+        assert len(list(itertools.product(*sweep_of(experiment).values()))) == 3 * count, experiment
+    assert len(list(itertools.product(*sweep_of("table3_cost").values()))) == 6
+
+
+# -- folders, failures, resuming ------------------------------------------------------------------
+
+
+def test_a_failing_job_ends_itself_alone_and_is_tried_again(tmp_path: Path) -> None:
+    command = ["-m", "task=sweep_tasks.quick", "seed=0,1,2", "correspondence.weight=0.1,0.2"]
+    done = call(*command, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert (
+        "correspondence.weight-0.2+task-sweep_tasks.quick: ValueError: seed 1 is broken"
+        in done.stderr
+    )
+    (sweep,) = (tmp_path / "multirun" / "train").iterdir()
+    assert "4 of 6 jobs finished" in done.stdout
+    names = quick(
+        *(f"seed-{s}+correspondence.weight-{w}" for s in (0, 1, 2) for w in ("0.1", "0.2"))
+    )
+    assert jobs(sweep) == names
+    broken = sweep / names[2]
+    assert (broken / "failed.txt").read_text().startswith("ValueError: seed 1 is broken\n")
+    assert "Traceback" in (broken / "failed.txt").read_text()
+
+    table = call(str(sweep), cwd=tmp_path, script="tabulate.py").stdout
+    assert "| 0.1 | 2 (1 failed) |" in table
+
+    (tmp_path / "mended").touch()
+    done = call(*command, "resume_sweep=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "multirun" / "train").iterdir()) == [sweep]
+    assert jobs(sweep) == names
+    assert "6 of 6 jobs finished" in done.stdout
+    calls = [len((sweep / name / "calls.txt").read_text().splitlines()) for name in names]
+    assert calls == [1, 1, 2, 2, 1, 1]
+    assert not (broken / "failed.txt").exists()
+
+    done = call(*command, f"resume_sweep={sweep}", "trainer.max_epochs=3", cwd=tmp_path)
+    assert len(jobs(sweep)) == 12  # another training is another job
+
+
+def test_a_single_run_fails_as_it_did(tmp_path: Path) -> None:
+    done = call("model.dim=15", *TINY_DATA, *QUIET, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+    done = call("-m", "seed=0,1", "resume_sweep=nowhere", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "expected true or a sweep's folder" in done.stderr
+    done = call("-m", "seed=0,1", "output_dir=shared", "task=sweep_tasks.quick", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "output_dir would be shared" in done.stderr
+
+
+def test_starts_in_the_same_second_share_no_folder(tmp_path: Path) -> None:
+    command = ["task=sweep_tasks.quick", "+trainer.a=b/c"]
+    into = f"hydra.sweep.dir={tmp_path / 'given'}"
+    processes = [
+        *(start(*command, cwd=tmp_path) for _ in range(3)),
+        *(start("-m", *command, "seed=0,2", cwd=tmp_path) for _ in range(2)),
+        *(start("-m", *command, "seed=0,2", into, cwd=tmp_path) for _ in range(2)),
+    ]
+    for process in processes:
+        _, err = process.communicate(timeout=200)
+        assert process.returncode == 0, err
+    assert len(list((tmp_path / "outputs" / "train").iterdir())) == 3
+    sweeps = list((tmp_path / "multirun" / "train").iterdir())
+    assert [len(jobs(sweep)) for sweep in sweeps] == [2, 2]
+    assert len(jobs(tmp_path / "given")) == 4
+    for calls in tmp_path.rglob("calls.txt"):
+        assert len(calls.read_text().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_real_sweep_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    command = ["-m", *TINY, "seed=0,1", "trainer.max_epochs=2"]
+    done = call(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "multirun" / "train").iterdir()
+    first, second = (sweep / name for name in jobs(sweep))
+    whole = (second / "metrics.json").read_text()
+    kept = (first / "metrics.json").stat().st_mtime_ns
+    (second / "metrics.json").unlink()
+    done = call(*command, "resume_sweep=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "finished already, kept" in done.stdout
+    assert "other settings" not in done.stdout
+    assert "resuming from" in done.stdout
+    assert (second / "metrics.json").read_text() == whole
+    assert (first / "metrics.json").stat().st_mtime_ns == kept
+
+
+# -- launchers ------------------------------------------------------------------------------------
+
+
+def test_joblib_divides_the_threads(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    cores = len(os.sched_getaffinity(0))
+    done = call(
+        "-m", "hydra/launcher=local", "task=sweep_tasks.threads", "seed=0,1", cwd=tmp_path,
+        OMP_NUM_THREADS=str(cores),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "multirun" / "train").iterdir()
+    assert [name.partition("+")[0] for name in jobs(sweep)] == ["seed-0", "seed-1"]
+    results = [json.loads((sweep / name / "metrics.json").read_text()) for name in jobs(sweep)]
+    assert [result["threads"] for result in results] == [max(1, cores // 2)] * 2
+
+
+def test_joblib_goes_on_after_a_failure(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    done = call("-m", "hydra/launcher=joblib", "task=sweep_tasks.quick", "seed=1,0", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 of 2 jobs finished" in done.stdout
+
+
+def test_submitit_as_on_a_cluster(tmp_path: Path) -> None:
+    """Through submitit's own processes and pickles, by its local executor."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    done = call(
+        "-m", "hydra/launcher=submitit_local", "task=sweep_tasks.quick", "seed=0,1", cwd=tmp_path
+    )
+    assert done.returncode == 1, done.stderr
+    (sweep,) = (tmp_path / "multirun" / "train").iterdir()
+    assert jobs(sweep) == quick("seed-0", "seed-1")
+    assert "1 of 2 jobs finished" in done.stdout
+    assert (
+        (sweep / quick("seed-1")[0] / "failed.txt")
+        .read_text()
+        .startswith("ValueError: seed 1 is broken")
+    )
+
+
+def test_slurm_asks_for_what_the_config_says(tmp_path: Path) -> None:
+    """The script that would be submitted, from the config that would submit it."""
+    submitit = pytest.importorskip("submitit")
+    with_cluster = call("hydra/launcher=slurm", "hydra.launcher.partition=gpu", "--cfg", "hydra",
+                        "-p", "hydra.launcher", cwd=tmp_path)  # fmt: skip
+    config = OmegaConf.create(with_cluster.stdout)
+    assert config.partition == "gpu"
+    fields = ("timeout_min", "gpus_per_node", "cpus_per_task", "nodes", "tasks_per_node")
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    given = {name: config[name] for name in fields if name != "timeout_min"}
+    text = _make_sbatch_string(
+        command="true", folder=tmp_path, partition=config.partition, time=config.timeout_min,
+        **{("ntasks_per_node" if k == "tasks_per_node" else k): v for k, v in given.items()},
+    )  # fmt: skip
+    assert submitit.__version__
+    for line in ("--partition=gpu", "--time=1440", "--gpus-per-node=1", "--cpus-per-task=8",
+                 "--ntasks-per-node=1"):  # fmt: skip
+        assert line in text
+
+
+@pytest.mark.slow
+def test_a_search_by_optuna(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    command = ["-m", "experiment=search", "hydra.sweeper.n_trials=2", *TINY]
+    done = call(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "multirun" / "train").iterdir()
+    best = OmegaConf.load(sweep / "optimization_results.yaml")
+    assert set(best.best_params) == {
+        "correspondence.weight", "correspondence.target.sigma", "attention.window_size"
+    }  # fmt: skip
+    assert 0 <= best.best_value <= 1
+    names = jobs(sweep)
+    assert len(names) == 2
+    done = call(*command, "resume_sweep=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert jobs(sweep) == names
+    assert done.stdout.count("finished already, kept") == 2
+    assert OmegaConf.load(sweep / "optimization_results.yaml") == best
+
+
+def test_costs_are_measured(tmp_path: Path) -> None:
+    sizes = ["cost.steps=32", "cost.batch_size=2", "cost.repeats=1", "cost.visual_channels=8"]
+    done = call(
+        "-m", "experiment=table3_cost", "model.dim=16", "trainer.accelerator=cpu", *sizes,
+        "attention=none,cdp", "correspondence=none", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "multirun" / "train").iterdir()
+    none, cdp = (
+        json.loads((sweep / name / "cost.json").read_text()) for name in sorted(jobs(sweep))[::-1]
+    )
+    assert none["parameters"] < cdp["parameters"]
+    assert none["gflop"] < cdp["gflop"]
+    table = call(str(sweep), cwd=tmp_path, script="tabulate.py").stdout
+    assert "| attention | seeds | parameters (M) | GFLOP |" in table
+
+
+# -- processes of one job -------------------------------------------------------------------------
+
+DDP = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
+
+
+def test_each_process_gets_the_jobs_own_config(tmp_path: Path) -> None:
+    """Also in a sweep, which Lightning would start anew in each process."""
+    done = call("-m", *DDP, "task=sweep_tasks.ranked", "seed=0,1,2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "seed-1" in done.stderr
+    assert "rank 1 will not" in done.stderr
+    (sweep,) = (tmp_path / "multirun" / "train").iterdir()
+    assert len(jobs(sweep)) == 3
+    assert not (tmp_path / "outputs").exists()
+    for name in jobs(sweep):
+        assert [(sweep / name / f"rank{i}.txt").read_text() for i in (0, 1)] == ["2", "2"]
+    assert "2 of 3 jobs finished" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["none", "global", "cdp"])
+def test_training_in_two_processes(tmp_path: Path, attention: str) -> None:
+    done = call(*DDP, *TINY, f"attention={attention}", "trainer.max_epochs=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs" / "train").iterdir()
+    metrics = json.loads((run / "metrics.json").read_text())
+    annotations = json.loads((tmp_path / "data/synthetic/annotations.json").read_text())
+    tested = json.loads((run / "predictions.json").read_text())["database"]
+    assert set(tested) == {
+        video for video, entry in annotations["database"].items() if entry["subset"] == "test"
+    }
+    assert done.stdout.count("metrics.json, predictions.json") == 1
+    checkpoint = f"ckpt_path={run / 'checkpoints' / 'best.ckpt'}"
+    for name, words in {"one": ["trainer.accelerator=cpu"], "two": DDP}.items():
+        again = call(
+            checkpoint, *words, f"output_dir={tmp_path / name}", cwd=tmp_path, script="evaluate.py"
+        )
+        assert again.returncode == 0, again.stderr
+        result = json.loads((tmp_path / name / "metrics.json").read_text())
+        for key in (f"mAP@0.{i}" for i in range(1, 10)):
+            assert result[key] == pytest.approx(metrics[key], abs=1e-12)
+        again_tested = json.loads((tmp_path / name / "predictions.json").read_text())["database"]
+        assert set(again_tested) == set(tested)
+
+
+@pytest.mark.slow
+def test_prediction_in_two_processes_is_of_every_video(tmp_path: Path) -> None:
+    done = call(*TINY, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs" / "train").iterdir()
+    for name, words in {"one": ["trainer.accelerator=cpu"], "two": DDP}.items():
+        done = call(
+            f"ckpt_path={run}", "data.root=data/synthetic/features", *words,
+            f"output_dir={tmp_path / name}", cwd=tmp_path, script="predict.py",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    one, two = (
+        json.loads((tmp_path / name / "predictions.json").read_text())["database"]
+        for name in ("one", "two")
+    )
+    assert len(one) == 21
+    assert set(one) == set(two)

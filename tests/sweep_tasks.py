@@ -1,0 +1,48 @@
+"""Stand-ins for a training that take no time, for tests of what is around it."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from loco.errors import LocoError
+
+MENDED = "mended"
+
+
+def quick(config: DictConfig) -> None:
+    """Seed 1 fails until a file `mended` lies in the working directory; each call leaves a line."""
+    output = Path(config.output_dir)
+    with (output / "calls.txt").open("a") as file:
+        file.write(f"{config.ckpt_path}\n")
+    if config.seed == 1 and not Path(MENDED).exists():
+        raise ValueError("seed 1 is broken")
+    metrics = {f"mAP@0.{i}": 0.1 for i in range(1, 10)} | {"mAP": config.correspondence.weight}
+    (output / "metrics.json").write_text(json.dumps(metrics))
+
+
+def threads(config: DictConfig) -> None:
+    """Leave how many threads torch would use."""
+    import torch
+
+    metrics = {"threads": torch.get_num_threads(), "began": time.time()}
+    (Path(config.output_dir) / "metrics.json").write_text(json.dumps(metrics))
+
+
+def ranked(config: DictConfig) -> None:
+    """Each process leaves its rank; with seed 1 the second one fails while the first one waits."""
+    rank = os.environ["LOCAL_RANK"]
+    output = Path(config.output_dir)
+    (output / f"rank{rank}.txt").write_text(os.environ["WORLD_SIZE"])
+    if config.seed == 1:
+        if rank == "1":
+            while not (output / "rank0.txt").exists():
+                time.sleep(0.05)
+            raise LocoError("rank 1 will not")
+        time.sleep(300)
+    if rank == "0":
+        (output / "metrics.json").write_text("{}")
