@@ -88,6 +88,6 @@ def test_tables_say_what_is_in_them() -> None:
 
 
 def test_nan_never_reaches_a_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant|Out of range"):
+    with pytest.raises(ValueError, match=r"not JSON compliant|Out of range"):
         write_json(tmp_path / "x.json", {"value": np.nan})
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "x.json.part"])

@@ -52,8 +52,8 @@ def diagnose(
     Returns:
         Plain values for JSON, all fractions but the counts; None where there is nothing to rate.
 
-        - `tiou`, `lengths`, `num_events`, `num_predictions`; `mAP`; `missed`, the fraction of events without
-          a match among all predictions.
+        - `tiou`, `lengths`, `num_events`, `num_predictions`; `mAP`; `missed`, the fraction of
+          events without a match among all predictions.
         - `by_length` (short, medium, long), `by_events_in_video` (1, 2-4, 5+) and `by_overlap`
           (alone, or overlapping any other event of the video), each with `num_events`, `missed`
           and `mAP` of the bucket: its events are the only ground truth, and predictions matched to
