@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,6 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 import loco.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import LocoError
+
+# Threads that wait for one another by spinning slow a shared machine down several times over. Read
+# when torch is loaded, which entry points do after this.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 log = logging.getLogger("loco")
 
