@@ -13,15 +13,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from loco.data.features import FeatureLayout
+from loco.data.layouts import read_layout
 from loco.data.synthetic import SyntheticConfig, SyntheticSummary, make_synthetic
 from loco.errors import LocoError
 
@@ -51,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         disable=not sys.stderr.isatty(),
     )
     try:
-        layout = read_layout(args.layout)
+        layout = read_layout(LAYOUTS, args.layout)
         config = SyntheticConfig(**{k: v for k, v in given.items() if v is not None})
         with bar:
             task = bar.add_task("", total=None)
@@ -74,22 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def read_layout(name: str) -> FeatureLayout:
-    """The `layout` of a data configuration.
-
-    Raises:
-        LocoError: there is no such configuration, or it has no layout.
-    """
-    path = LAYOUTS / f"{name}.yaml"
-    known = ", ".join(sorted(file.stem for file in LAYOUTS.glob("*.yaml")))
-    if not path.is_file():
-        raise LocoError(f"no layout {name!r}; there are: {known}")
-    config: Any = OmegaConf.load(path)
-    if "layout" not in config:
-        raise LocoError(f"{path} has no layout; there are: {known}")
-    return instantiate(config.layout)
 
 
 def _table(summary: SyntheticSummary) -> Table:

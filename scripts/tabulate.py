@@ -3,6 +3,7 @@
 python scripts/tabulate.py multirun/train/…
 python scripts/tabulate.py multirun/train/… multirun/train/… --format latex --output table.tex
 python scripts/tabulate.py multirun/train/… --reference attention=fixed
+python scripts/tabulate.py multirun/train/… --html sweep.html
 """
 
 from __future__ import annotations
@@ -40,6 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
                     rows, reference, args.resamples, args.seed, lambda: bar.advance(task)
                 )
             table = Table(rows, table.columns, gaps, reference)
+        if args.html is not None:
+            from loco.sweep_report import write_sweep_report  # here, as it imports matplotlib
+
+            title = ", ".join(folder.resolve().name for folder in args.folders)
+            path = write_sweep_report(table, args.html, title)
+            print(f"{path}: open it in a browser", file=sys.stderr)
         text = RENDERERS[args.format](table)
         if args.output is None:
             print(text, end="")
@@ -60,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("folders", type=Path, nargs="+", help="folders of sweeps, or of single runs")
     add("--format", choices=sorted(RENDERERS), default="markdown", help="(default: %(default)s)")
     add("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    add("--html", type=Path, metavar="FILE", help="also write a page with curves and mistakes")
     add(
         "--by",
         action="append",

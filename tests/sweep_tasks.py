@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from loco.errors import LocoError
 
@@ -22,6 +22,7 @@ def quick(config: DictConfig) -> None:
     if config.seed == 1 and not Path(MENDED).exists():
         raise ValueError("seed 1 is broken")
     metrics = {f"mAP@0.{i}": 0.1 for i in range(1, 10)} | {"mAP": config.correspondence.weight}
+    OmegaConf.save(config, output / "config.yaml", resolve=True)
     (output / "metrics.json").write_text(json.dumps(metrics))
 
 

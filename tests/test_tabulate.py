@@ -163,7 +163,7 @@ def test_costs(tmp_path: Path) -> None:
     table = table_of(tmp_path)
     assert table.columns == COST_COLUMNS
     text = RENDERERS["markdown"](table)
-    assert "| cdp | 1 | **66.00** | **12.5** | **2.000** | **100.0** |" in text
+    assert "| cdp | 1 | 66.00 | **12.5** | 2.000 | 100.0 |" in text  # bold where rows differ
     assert "What the models cost" in text
 
 

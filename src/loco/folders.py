@@ -26,8 +26,8 @@ SWEEP_FILE = "sweep.json"
 MAX_NAME = 100
 # where a job runs or reads, not what it is
 UNNAMED = (
-    "experiment", "resume_sweep", "ckpt_path", "output_dir", "logger",
-    "data.root", "data.annotations", "data.num_workers",
+    "experiment", "resume_sweep", "ckpt_path", "output_dir", "logger", "report",
+    "reuse", "data.root", "data.annotations", "data.num_workers",
 )  # fmt: skip
 
 

@@ -15,7 +15,9 @@ RESULTS = ("metrics.json", "cost.json")
 FAILED = "failed.txt"
 Status = Literal["finished", "failed", "unfinished"]
 # settings that may differ between a finished job and the one that would repeat it
-INCIDENTAL = ("output_dir", "ckpt_path", "resume_sweep", "callbacks", "logger")
+INCIDENTAL = (
+    "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "report",
+)  # fmt: skip
 
 
 def status(folder: Path) -> Status:
@@ -44,6 +46,17 @@ def flat(config: Any, resolve: bool = True) -> dict[str, Any]:
     plain = OmegaConf.to_container(config, resolve=resolve)
     assert isinstance(plain, dict)
     return dict(walk({k: v for k, v in plain.items() if k not in INCIDENTAL}, ""))
+
+
+def find_twin(sweeps: Path, config: Any) -> Path | None:
+    """A finished job, anywhere below a folder, of the same configuration; None if there is none."""
+    wanted = flat(config)
+    for name in RESULTS:
+        for result in sorted(sweeps.rglob(name)):
+            noted = result.with_name("config.yaml")
+            if noted.is_file() and flat(OmegaConf.load(noted)) == wanted:
+                return result.parent
+    return None
 
 
 def failure(folder: Path) -> str:

@@ -160,7 +160,9 @@ class _Report:
                 for space, of_space in seen.items()
             }
             figures.append(plot_coherence(coherence, grid))
-        return [f"<figure>{_svg(figure, f'f{i}')}</figure>" for i, figure in enumerate(figures)]
+        return [
+            f"<figure>{inline_svg(figure, f'f{i}')}</figure>" for i, figure in enumerate(figures)
+        ]
 
     # -- videos -----------------------------------------------------------------------------------
 
@@ -278,7 +280,7 @@ def _png(matrix: np.ndarray, low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def _svg(figure: Figure, prefix: str) -> str:
+def inline_svg(figure: Figure, prefix: str) -> str:
     """A figure for the page: as wide as its place, in colours that follow the page's.
 
     Args:

@@ -122,9 +122,12 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, output / "config.yaml", resolve=True)
-    trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
+    except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
+        if trainer.interrupted:
+            raise KeyboardInterrupt from end
+        raise
     best = next(c.best_model_path for c in callbacks if isinstance(c, BestCheckpoint))
     if best:
         # Loaded here and not by the trainer: with its weight averaging callback at hand the trainer

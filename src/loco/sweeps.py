@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import shutil
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rich.table import Table
 from loco.cli import USER_ERRORS, readable
 from loco.errors import CheckpointError, LocoError
 from loco.folders import requeued, write_sweep
-from loco.jobs import FAILED, failure, flat, job_folders, status
+from loco.jobs import FAILED, RESULTS, failure, find_twin, flat, job_folders, status
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +71,26 @@ def _run(main: Callable[[DictConfig], Any], config: DictConfig, folder: Path) ->
             _warn_of_changes(config, folder)
             log.info("%s: finished already, kept", folder)
             return
+        if (folder / "checkpoints").is_symlink():  # of a twin, see `reuse`
+            (folder / "checkpoints").unlink()
         if config.ckpt_path is None and (checkpoint := _usable_checkpoint(folder)):
             config.ckpt_path = str(checkpoint)
     (folder / FAILED).unlink(missing_ok=True)
+    if config.reuse and (twin := find_twin(Path(config.reuse), config)):
+        _take_over(folder, twin)
+        return
     main(config)
+
+
+def _take_over(folder: Path, twin: Path) -> None:
+    """Let a folder have the results of another one; its checkpoints stay where they are."""
+    log.info("%s: the same as %s, taken from there", folder, twin)
+    if (twin / "checkpoints").is_dir():
+        with suppress(FileExistsError, NotImplementedError):
+            (folder / "checkpoints").symlink_to((twin / "checkpoints").resolve())
+    for name in ("config.yaml", "predictions.json", *RESULTS):  # the last ones say: finished
+        if (twin / name).is_file():
+            shutil.copyfile(twin / name, folder / name)
 
 
 def _usable_checkpoint(folder: Path) -> Path | None:

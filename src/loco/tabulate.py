@@ -19,7 +19,9 @@ from loco.jobs import RESULTS, Status, flat, job_folders, overrides_of, status
 
 MISSING = "–"
 # may differ between jobs that are repetitions of one another
-INCIDENTAL = ("experiment", "resume_sweep", "logger", "callbacks", "hydra/launcher")
+INCIDENTAL = (
+    "experiment", "resume_sweep", "reuse", "report", "logger", "callbacks", "hydra/launcher",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -225,11 +227,11 @@ class Table:
         return statistics.stdev(values) * column.scale if len(values) > 1 else None
 
     def is_best(self, row: Row, column: Column) -> bool:
-        """Whether no row has a better mean, to the digits that are shown."""
+        """Whether no row has a better mean and some a worse one, to the digits that are shown."""
         shown = [round(self.mean(other, column), column.digits) for other in self.rows]
         valid = [value for value in shown if not math.isnan(value)]
         own = round(self.mean(row, column), column.digits)
-        return len(valid) > 1 and own == column.best(valid)
+        return len(set(valid)) > 1 and own == column.best(valid)
 
 
 def find_row(rows: Sequence[Row], reference: str) -> int:

@@ -64,10 +64,12 @@ def sweep_of(experiment: str) -> dict[str, list[str]]:
     values = {}
     for key, text in params.items():
         parsed = parser.parse_override(f"{key}={text}")
-        if parsed.is_discrete_sweep() or parsed.is_choice_sweep():
-            values[key] = list(parsed.sweep_string_iterator())
-        else:  # an interval
+        if parsed.is_interval_sweep():
             values[key] = [str(parsed.value().start), str(parsed.value().end)]
+        elif parsed.is_sweep_override():
+            values[key] = list(parsed.sweep_string_iterator())
+        else:
+            values[key] = [parsed.get_value_element_as_str()]
     return values
 
 
@@ -134,6 +136,20 @@ def test_a_failing_job_ends_itself_alone_and_is_tried_again(tmp_path: Path) -> N
 
     done = call(*command, f"resume_sweep={sweep}", "trainer.max_epochs=3", cwd=tmp_path)
     assert len(jobs(sweep)) == 12  # another training is another job
+
+
+def test_rows_that_studies_share_run_once(tmp_path: Path) -> None:
+    """The second study's own row runs, the one that the first one has had already does not."""
+    common = ["-m", "task=sweep_tasks.quick", "reuse=multirun"]
+    for words in (["attention=cdp,fixed"], ["correspondence=learnable_gaussian,diagonal"]):
+        done = call(*common, *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("taken from there") == 1
+    calls = sorted(file.parent.name for file in tmp_path.rglob("calls.txt"))
+    assert calls == quick("attention-cdp", "attention-fixed", "correspondence-diagonal")
+    first, second = sorted((tmp_path / "multirun" / "train").iterdir())
+    table = call(str(first), str(second), cwd=tmp_path, script="tabulate.py").stdout
+    assert len([line for line in table.splitlines() if line.startswith("|")]) == 2 + 3
 
 
 def test_a_single_run_fails_as_it_did(tmp_path: Path) -> None:

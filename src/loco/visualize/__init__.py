@@ -4,6 +4,7 @@ Nothing here touches pyplot or any global setting, so that figures can be made i
 logger and in the run report alike. Functions of one panel also draw on the `axes` they are given.
 """
 
+from loco.visualize.dataset import plot_data
 from loco.visualize.localization import plot_timeline
 from loco.visualize.results import (
     plot_characteristics,
@@ -20,6 +21,7 @@ __all__ = [
     "plot_characteristics",
     "plot_coherence",
     "plot_correspondence",
+    "plot_data",
     "plot_errors",
     "plot_losses",
     "plot_map",

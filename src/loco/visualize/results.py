@@ -162,5 +162,9 @@ def plot_characteristics(
     axes.margins(y=0.18)
     axes.grid(visible=False, axis="x")
     if len(diagnoses) > 1:
-        legend(axes, loc="upper right", bbox_to_anchor=(1, 0.92))
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(diagnoses), 2),
+            frameon=False, fontsize=8, labelcolor=INK,
+        )  # fmt: skip
     return figure

@@ -1,0 +1,239 @@
+"""What README and docs say: links and names exist, settings compose, commands run.
+
+A command that nobody can run without fetching something stands below a line `# needs …`. All the
+others are run in a tiny form: small data, a narrow model, one epoch, and of a sweep its first job
+(tests/end_to_end/test_sweeps.py runs whole ones). Paths that stand for the reader's own, such as
+`outputs/train/…`, are replaced by those of a small finished run.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+A_SWEEP = re.compile(r"multirun/train/(?:<time>|…|[\d_-]+)")
+HYDRA = ("train.py", "evaluate.py", "predict.py")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line of a page's bash block."""
+
+    page: str
+    text: str
+    fetched: bool
+    """Whether it stands below a line that says what it needs."""
+
+    @property
+    def words(self) -> list[str]:
+        """Without settings of the environment."""
+        words = shlex.split(self.text, comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            words.pop(0)
+        return words
+
+    @property
+    def script(self) -> str:
+        """The script's name; empty where it is no script of ours."""
+        words = self.words
+        is_ours = len(words) > 1 and words[0] == "python" and words[1].startswith("scripts/")
+        return words[1].removeprefix("scripts/") if is_ours else ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        words = shlex.split(self.text, comments=True)
+        settings = words[: len(words) - len(self.words)]
+        return dict(word.split("=", 1) for word in settings)  # type: ignore[misc]
+
+
+def commands(page: Path) -> Iterator[Command]:
+    for block in re.findall(r"^```bash\n(.*?)^```", page.read_text("utf-8"), re.S | re.M):
+        fetched = False
+        for line in block.replace("\\\n", " ").split("\n"):
+            if line.startswith("#"):
+                fetched = bool(re.match(r"# needs? ", line))
+            elif line.strip():
+                yield Command(page.name, " ".join(line.split()), fetched)
+            else:
+                fetched = False
+
+
+COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
+SCRIPTS = [command for command in COMMANDS if command.script]
+TRAININGS = [command for command in SCRIPTS if command.script == "train.py"]
+RUNNABLE = list({c.text: c for c in SCRIPTS if not c.fetched}.values())
+
+
+def first_job(words: list[str]) -> list[str]:
+    """Overrides of the first job of a sweep: its own choices, and those of its experiment."""
+    chosen: dict[str, str] = {}
+    for override in OverridesParser.create().parse_overrides(words):
+        key, text = override.key_or_group, override.input_line or ""
+        if override.is_sweep_override():
+            text = f"{key}={next(iter(override.sweep_string_iterator()))}"
+        chosen[key] = text
+        if key == "experiment":
+            file = ROOT / "conf" / "experiment" / f"{text.partition('=')[2]}.yaml"
+            params = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") or {}
+            for name, choices in params.items():
+                first = str(choices).partition(",")[0].strip()
+                if "(" not in first:  # a distribution, of a search
+                    chosen.setdefault(str(name), f"{name}={first}")
+    return [text for key, text in chosen.items() if not key.startswith("hydra")]
+
+
+def with_settings(words: list[str], settings: list[str]) -> list[str]:
+    """Words with these settings instead of others of the same keys."""
+    keys = {setting.partition("=")[0].lstrip("+") for setting in settings}
+    return [word for word in words if word.partition("=")[0].lstrip("+") not in keys] + settings
+
+
+# -- what is quick ---------------------------------------------------------------------------------
+
+
+def test_there_are_pages_and_commands() -> None:
+    named = {page.name for page in PAGES}
+    assert named >= {"README.md", "index.md", "method.md", "data.md", "own_data.md", "faq.md",
+                     "visualize.md", "metrics.md"}  # fmt: skip
+    assert len(RUNNABLE) > 15
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.S | re.M)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"https?://", target):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_files_exist(page: Path) -> None:
+    """Names of files in the repository, those aside that a reader is told to write."""
+    for name in re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|yaml|md|ipynb|toml))`", page.read_text()):
+        if "mine" not in name:
+            assert any((root / name).exists() for root in (ROOT, ROOT / "src" / "loco")), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_parts_of_the_package_exist(page: Path) -> None:
+    for name in set(re.findall(r"`(loco(?:\.\w+)+)[`(]", page.read_text("utf-8"))):
+        pkgutil.resolve_name(name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_and_yaml_in_pages_can_be_read(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for kind, block in re.findall(r"^ *```(python|yaml)\n(.*?)^ *```", text, re.S | re.M):
+        indent = len(block) - len(block.lstrip(" "))
+        block = re.sub(rf"^ {{{indent}}}", "", block, flags=re.M)
+        if kind == "python":
+            compile(block, page.name, "exec")
+        else:
+            OmegaConf.create(block)
+
+
+def test_commands_name_what_there_is() -> None:
+    targets = (ROOT / "Makefile").read_text()
+    for command in COMMANDS:
+        first, *rest = command.words
+        if first == "make":
+            assert re.search(rf"^{rest[0]}:", targets, re.M), command
+        elif command.script:
+            assert (ROOT / "scripts" / command.script).is_file(), command
+        else:
+            assert first == "source", f"{command}: not a command that the tests know"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [c for c in TRAININGS if "--help" not in c.words and "data=mine" not in c.words],
+    ids=lambda c: c.text,
+)
+def test_trainings_compose(command: Command) -> None:
+    words = [word for word in command.words[2:] if word != "-m"]
+    words = [A_SWEEP.sub("somewhere", word).replace("…", "somewhere") for word in words]
+    config = compose_config("train", [*first_job(words), "output_dir=somewhere"])
+    assert config.model
+
+
+# -- what is not -----------------------------------------------------------------------------------
+
+
+def call(
+    words: list[str], cwd: Path, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / words[0]), *words[1:]],
+        cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def finished_sweep(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny sweep over attention."""
+    folder = tmp_path_factory.mktemp("sweep") / "sweep"
+    done = call(
+        ["train.py", "-m", "attention=fixed,cdp", f"data.root={synthetic_root}",
+         f"hydra.sweep.dir={folder}", "trainer.max_epochs=1", *TINY_DATA, *TINY_MODEL, *QUIET],
+        folder.parent, {},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", RUNNABLE, ids=lambda c: c.text)
+def test_commands_run(
+    command: Command, finished_run: Path, synthetic_root: Path, tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    features, annotations = synthetic_root / "features", synthetic_root / "annotations.json"
+    words = command.words[2:]
+    if any(A_SWEEP.search(word) for word in words):
+        sweep = request.getfixturevalue("finished_sweep")
+        words = [A_SWEEP.sub(str(sweep), word) for word in words]
+    for shown, real in (
+        ("outputs/train/…", finished_run),
+        ("/path/to/features", features),
+        ("/path/to/unav100_annotations.json", annotations),
+        ("data/synthetic/annotations.json", annotations),
+    ):
+        words = [word.replace(shown, str(real)) for word in words]
+    if command.script == "train.py" and "--help" not in words:
+        words = first_job([word for word in words if word != "-m"])
+        synthetic = not any(re.match(r"data=(?!synthetic)", word) for word in words)
+        settings = [*TINY_MODEL, *QUIET, "trainer.max_epochs=1", "data.batch_size=4"]
+        settings += [f"data.root={synthetic_root}", *TINY_DATA] if synthetic else []
+        if any(word.startswith("ckpt_path=") for word in words):  # of a run of two epochs
+            settings[settings.index("trainer.max_epochs=1")] = "trainer.max_epochs=2"
+        if any(word == "trainer=ddp" for word in words):
+            settings.append("trainer.devices=2")
+        if any(word == "experiment=table3_cost" for word in words):
+            settings += ["cost.repeats=1", "cost.steps=16", "cost.batch_size=1"]
+        words = with_settings(words, settings)
+    elif command.script == "predict.py":
+        words = with_settings(words, [f"output_dir={tmp_path / 'out'}", f"data.root={features}"])
+    elif command.script == "evaluate.py":
+        words = with_settings(words, [f"output_dir={tmp_path / 'out'}"])
+    elif command.script == "make_synthetic.py":
+        words += ["--videos", "4", "2", "2"]
+    elif command.script == "report.py":
+        pytest.skip("writes into the run that other tests read; tests/test_report.py runs it")
+    done = call([command.script, *words], tmp_path, command.environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
