@@ -59,7 +59,7 @@ def find_checkpoint(path: str | Path) -> Path:
     return found[-1]
 
 
-def load_checkpoint(path: str | Path) -> tuple[Path, dict[str, Any]]:
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """The checkpoint at a path, its tensors on the CPU; only plain values are unpickled."""
     file = find_checkpoint(path)
     try:
@@ -71,7 +71,7 @@ def load_checkpoint(path: str | Path) -> tuple[Path, dict[str, Any]]:
         ) from error
     if not isinstance(checkpoint, dict) or "model" not in checkpoint.get("hyper_parameters", {}):
         raise CheckpointError(f"{file}: a checkpoint, but not one that this suite wrote")
-    return file, checkpoint
+    return checkpoint
 
 
 def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
@@ -88,7 +88,7 @@ def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
 
 def load_module(path: str | Path) -> LocalizationModule:
     """The trained module in a checkpoint, in evaluation mode, with its averaged weights."""
-    _, checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path)
     module = build_module(checkpoint["hyper_parameters"])
     module.load_state_dict(checkpoint["state_dict"])
     return module.eval()
@@ -132,7 +132,7 @@ def train(config: DictConfig) -> dict[str, float]:
     if best:
         # Loaded here and not by the trainer: with its weight averaging callback at hand the trainer
         # would test the weights of the last step instead of the averaged ones.
-        module.load_state_dict(load_checkpoint(best)[1]["state_dict"])
+        module.load_state_dict(load_checkpoint(best)["state_dict"])
     trainer.test(module, datamodule=data, verbose=False)
     metrics = test_metrics(module)
     if trainer.is_global_zero:
@@ -153,12 +153,10 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Repeat the test of a checkpoint, which knows its model and its data."""
-    file, checkpoint = load_checkpoint(config.ckpt_path)
+    file = find_checkpoint(config.ckpt_path)
     log.info("evaluating %s", file)
-    kept = checkpoint["hyper_parameters"]
-    module = build_module(kept)
-    module.load_state_dict(checkpoint["state_dict"])
-    data: AVDataModule = instantiate(merged_data(kept["data"], config.data))
+    module = load_module(file)
+    data: AVDataModule = instantiate(merged_data(module.hparams["data"], config.data))
     data.prepare_data()
     data.setup("test")
     check_fits(file, module, data)
@@ -180,12 +178,11 @@ def predict(config: DictConfig) -> dict[str, Events]:
         IncompleteError: at the end, where videos had to be left out; it names them.
     """
     check_formats(config.formats)
-    file, checkpoint = load_checkpoint(config.ckpt_path)
+    file = find_checkpoint(config.ckpt_path)
     log.info("predicting with %s", file)
-    kept = checkpoint["hyper_parameters"]
-    module = build_module(kept)
-    module.load_state_dict(checkpoint["state_dict"])
-    settings = merged_data({key: kept["data"].get(key) for key in FILE_KEYS}, config.data)
+    module = load_module(file)
+    kept = {key: module.hparams["data"].get(key) for key in FILE_KEYS}
+    settings = merged_data(kept, config.data)
     settings.annotations = config.data.annotations
     given = {str(key): value for key, value in settings.items() if value is not None}
     given["layout"] = instantiate(settings.layout)

@@ -185,6 +185,6 @@ def _jobs(table: Table, folder: Path) -> str:
                 f'<tr><th scope="row">{html.escape(label(row))}</th>'
                 f"<td>{html.escape(job.seed)}</td>"
                 f"<td>{'–' if math.isnan(value) else f'{value:.{column.digits}f}'}</td>"
-                f"<td>{text}</td></tr>"
+                f'<td style="overflow-wrap: anywhere">{text}</td></tr>'
             )
     return "".join(lines)

@@ -174,8 +174,9 @@ def test_losses_are_finite_whatever_stands_in_padding(attention: str, correspond
         assert torch.equal(clean, dirty)
 
 
-def test_gradients_reach_every_parameter() -> None:
-    model = small().train()
+@pytest.mark.parametrize("attention", STRATEGIES)
+def test_gradients_reach_every_parameter(attention: str) -> None:
+    model = small(attention).train()
     truth = [events_of((0.5, 3.0, 0), (1.0, 60.0, 2), (2.0, 30.0, 1)), events_of((0.1, 0.9, 1))]
     for module in model.modules():
         if hasattr(module, "rate"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from loco.models.attention import AttentionFactory
+from loco.models.attention import AttentionFactory, NoAttention
 from loco.models.layers import FeedForward, ScaledDropPath, downsample_mask, masked_max_pool
 
 
@@ -24,10 +24,11 @@ class CrossModalBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.stride = stride
-        self.norm = nn.LayerNorm(dim)
-        self.context_norm = nn.LayerNorm(dim)
         self.attention = attention(dim=dim, heads=heads, stride=stride)
-        self.drop_path = ScaledDropPath(dim, drop_path, layer_scale)
+        attends = not isinstance(self.attention, NoAttention)
+        self.norm = nn.LayerNorm(dim) if attends else nn.Identity()
+        self.context_norm = nn.LayerNorm(dim) if attends else nn.Identity()
+        self.drop_path = ScaledDropPath(dim, drop_path, layer_scale) if attends else nn.Identity()
         self.feed_forward = FeedForward(dim, drop_path=drop_path, layer_scale=layer_scale)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
