@@ -17,9 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 import loco.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import LocoError
 
-# Threads that wait for one another by spinning slow a shared machine down several times over. Read
-# when torch is loaded, which entry points do after this.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads that spin for long while they wait for one another slow a shared machine down several
+# times over; not to spin at all slows down an idle one. Read when torch is loaded, after this.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 log = logging.getLogger("loco")
 
