@@ -88,6 +88,7 @@ def test_evaluate_repeats_the_test(trained: Path, tmp_path: Path) -> None:
     assert "test mAP, 5 videos" in done.stdout
 
 
+@pytest.mark.slow
 def test_evaluate_another_split(trained: Path, tmp_path: Path) -> None:
     done = call(
         "evaluate.py", f"ckpt_path={trained}", "data.test_split=validation",
@@ -119,6 +120,7 @@ def test_errors_of_missing_values(trained: Path, tmp_path: Path) -> None:
     assert_error(call("predict.py", f"ckpt_path={trained}", cwd=tmp_path), "data.root")
 
 
+@pytest.mark.slow
 def test_errors_of_settings(tmp_path: Path, synthetic_root: Path) -> None:
     common = [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET]
     done = call("train.py", *common, "attention.window_size=0", cwd=tmp_path)
@@ -127,6 +129,7 @@ def test_errors_of_settings(tmp_path: Path, synthetic_root: Path) -> None:
     assert_error(done, "multiple of heads")
 
 
+@pytest.mark.slow
 def test_errors_of_data(trained: Path, tmp_path: Path) -> None:
     layout = FeatureLayout(
         visual=("{id}_rgb.npy", "{id}_flow.npy"), audio=("{id}_vggish.npy",),

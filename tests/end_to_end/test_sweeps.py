@@ -138,6 +138,7 @@ def test_a_failing_job_ends_itself_alone_and_is_tried_again(tmp_path: Path) -> N
     assert len(jobs(sweep)) == 12  # another training is another job
 
 
+@pytest.mark.slow
 def test_rows_that_studies_share_run_once(tmp_path: Path) -> None:
     """The second study's own row runs, the one that the first one has had already does not."""
     common = ["-m", "task=sweep_tasks.quick", "reuse=multirun"]
@@ -205,6 +206,7 @@ def test_a_real_sweep_goes_on_where_it_was_killed(tmp_path: Path) -> None:
 # -- launchers ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_joblib_divides_the_threads(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     cores = len(os.sched_getaffinity(0))
@@ -219,6 +221,7 @@ def test_joblib_divides_the_threads(tmp_path: Path) -> None:
     assert [result["threads"] for result in results] == [max(1, cores // 2)] * 2
 
 
+@pytest.mark.slow
 def test_joblib_goes_on_after_a_failure(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     done = call("-m", "hydra/launcher=joblib", "task=sweep_tasks.quick", "seed=1,0", cwd=tmp_path)
@@ -226,6 +229,7 @@ def test_joblib_goes_on_after_a_failure(tmp_path: Path) -> None:
     assert "1 of 2 jobs finished" in done.stdout
 
 
+@pytest.mark.slow
 def test_submitit_as_on_a_cluster(tmp_path: Path) -> None:
     """Through submitit's own processes and pickles, by its local executor."""
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
@@ -285,6 +289,7 @@ def test_a_search_by_optuna(tmp_path: Path) -> None:
     assert OmegaConf.load(sweep / "optimization_results.yaml") == best
 
 
+@pytest.mark.slow
 def test_costs_are_measured(tmp_path: Path) -> None:
     sizes = ["cost.steps=32", "cost.batch_size=2", "cost.repeats=1", "cost.visual_channels=8"]
     done = call(
