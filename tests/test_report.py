@@ -217,6 +217,7 @@ def count(browser: Any, selector: str) -> int:
     return browser.execute_script("return document.querySelectorAll(arguments[0]).length", selector)
 
 
+@pytest.mark.slow
 def test_it_opens_without_errors(browser: Any, page: Path) -> None:
     open_page(browser, page)
     assert browser.get_log("browser") == []
@@ -227,6 +228,7 @@ def test_it_opens_without_errors(browser: Any, page: Path) -> None:
     assert count(browser, "#missing[hidden]") == 1
 
 
+@pytest.mark.slow
 def test_the_chooser_changes_what_is_drawn(browser: Any, page: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.select import Select
@@ -247,6 +249,7 @@ def test_the_chooser_changes_what_is_drawn(browser: Any, page: Path) -> None:
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.slow
 def test_the_slider_changes_what_is_drawn_by_keyboard(browser: Any, page: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -266,6 +269,7 @@ def test_the_slider_changes_what_is_drawn_by_keyboard(browser: Any, page: Path) 
     assert browser.get_log("browser") == []
 
 
+@pytest.mark.slow
 def test_all_controls_are_reached_by_keyboard_and_named(browser: Any, page: Path) -> None:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -282,6 +286,7 @@ def test_all_controls_are_reached_by_keyboard_and_named(browser: Any, page: Path
     assert browser.find_element(By.ID, "video").accessible_name == "Video"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_nothing_is_wider_than_the_screen(browser: Any, page: Path, width: int) -> None:
     open_page(browser, page, width)

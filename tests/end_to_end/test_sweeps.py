@@ -153,6 +153,7 @@ def test_rows_that_studies_share_run_once(tmp_path: Path) -> None:
     assert len([line for line in table.splitlines() if line.startswith("|")]) == 2 + 3
 
 
+@pytest.mark.slow
 def test_a_single_run_fails_as_it_did(tmp_path: Path) -> None:
     done = call("model.dim=15", *TINY_DATA, *QUIET, cwd=tmp_path)
     assert done.returncode == 1
@@ -165,6 +166,7 @@ def test_a_single_run_fails_as_it_did(tmp_path: Path) -> None:
     assert "output_dir would be shared" in done.stderr
 
 
+@pytest.mark.slow
 def test_starts_in_the_same_second_share_no_folder(tmp_path: Path) -> None:
     command = ["task=sweep_tasks.quick", "+trainer.a=b/c"]
     into = f"hydra.sweep.dir={tmp_path / 'given'}"

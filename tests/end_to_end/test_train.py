@@ -108,8 +108,10 @@ def test_the_averaged_weights_of_the_best_epoch_are_tested(tiny: Composer, tmp_p
         assert (tmp_path / "again" / name).read_text() == (tmp_path / "run" / name).read_text()
 
 
-@pytest.mark.parametrize("correspondence", ["none", "diagonal", "softened", "fixed_gaussian"])
-@pytest.mark.parametrize("attention", ["none", "global", "fixed"])
+@pytest.mark.parametrize(
+    ("attention", "correspondence"),
+    [("none", "diagonal"), ("global", "softened"), ("fixed", "fixed_gaussian"), ("cdp", "none")],
+)
 def test_every_attention_and_correspondence_trains(
     tiny: Composer, attention: str, correspondence: str
 ) -> None:
