@@ -151,15 +151,6 @@ def test_tensorboard_gets_the_same(tiny: Composer, tmp_path: Path) -> None:
     assert list((tmp_path / "run" / "tensorboard").rglob("events.out.tfevents.*"))
 
 
-def test_a_real_offline_wandb_run(tiny: Composer, tmp_path: Path) -> None:
-    import wandb
-
-    runs.train(tiny("logger=wandb", "+logger.offline=true", "trainer.max_epochs=1"))
-    wandb.finish()
-    (record,) = (tmp_path / "run").rglob("run-*.wandb")
-    assert b"val/mAP" in record.read_bytes()
-
-
 @pytest.mark.parametrize(
     ("layout", "visual", "audio"),
     [("unav100_i3d_vggish", [6, 5], [4]), ("unav100_onepeace", [7], [7])],
