@@ -67,6 +67,15 @@ def test_names_that_were_cut_differ() -> None:
     assert job_name(["x=a/b"]) != job_name(["x=a_b"])
 
 
+def test_a_long_name_keeps_the_last_parts_of_what_is_swept() -> None:
+    target = "correspondence.target"
+    overrides = [f"{target}.normalize=true", "correspondence.divergence=kl", f"{target}.sigma=0.3"]
+    name = job_name([*overrides, "seed=0"], [o.split("=")[0] for o in overrides] + ["seed"])
+    assert re.fullmatch(r"normalize-true\+divergence-kl\+sigma-0.3\+seed-0\+h[0-9a-f]{8}", name)
+    same_ends = [f"group{i}.with_a_long_enough_name.size={i}" for i in range(4)]
+    assert job_name(same_ends).startswith("group0.with_a_long_enough_name.size-0")
+
+
 def test_folders_are_unique(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: make_unique(tmp_path / "a" / "12-00-00"), range(40)))

@@ -35,8 +35,8 @@ def job_name(overrides: Iterable[str], swept: Sequence[str] = ()) -> str:
     """The name of a job's folder: `attention-cdp+seed-0`.
 
     No character in it needs quoting in a shell or in a Hydra override, so that paths can be
-    copied. A name that would be too long keeps what is swept, and a hash of all overrides keeps
-    it apart from others.
+    copied. A name that would be too long keeps what is swept, with the last parts of its keys, and
+    a hash of all overrides keeps it apart from others.
 
     Args:
         overrides: `key=value`, as Hydra lists them.
@@ -49,13 +49,21 @@ def job_name(overrides: Iterable[str], swept: Sequence[str] = ()) -> str:
     name = _safe(full)
     if len(name) > MAX_NAME or name != full:
         digest = hashlib.sha256("\n".join(f"{k}={kept[k]}" for k in sorted(kept)).encode())
-        short = _safe(_joined(first) if first else full)[: MAX_NAME - 10]
+        short = _safe(_joined(_leaves(first or kept)))[: MAX_NAME - 10]
         name = f"{short}+h{digest.hexdigest()[:8]}"
     return name or "defaults"
 
 
 def _joined(values: dict[str, str]) -> str:
     return "+".join(f"{key}-{value}" for key, value in values.items())
+
+
+def _leaves(values: dict[str, str]) -> dict[str, str]:
+    """Keys cut to their last parts, `target.sigma` to `sigma`, where these are told apart."""
+    leaves = [key.rpartition(".")[2] for key in values]
+    if len(set(leaves)) < len(leaves):
+        return values
+    return dict(zip(leaves, values.values(), strict=True))
 
 
 def _safe(text: str) -> str:
