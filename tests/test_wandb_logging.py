@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,25 @@ def records(path: Path) -> list[Any]:
             place += room
             continue
         _, length, kind = struct.unpack("<IHB", content[place : place + 7])
+        if place + 7 + length > len(content):
+            break  # it is still being written
         parts += content[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last part
             found.append(wandb_internal_pb2.Record.FromString(parts))
             parts = b""
     return found
+
+
+def finished_records(path: Path, seconds: float = 60) -> list[Any]:
+    """The records of a run that was finished; W&B's own process may still be writing the last."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = records(path)
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{path} has no record of the run's end")
 
 
 def history(found: list[Any]) -> list[dict[str, Any]]:
@@ -79,7 +93,7 @@ def run_folder(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def test_scalars_tables_curves_and_pictures(run_folder: Path) -> None:
     (file,) = run_folder.rglob("run-*.wandb")
-    found = records(file)
+    found = finished_records(file)
     values = defaultdict(list)
     for row in history(found):
         for key, value in row.items():
@@ -116,7 +130,7 @@ def test_the_run_is_named_grouped_configured_and_closed(run_folder: Path) -> Non
 
     assert wandb.run is None
     (file,) = run_folder.rglob("run-*.wandb")
-    found = records(file)
+    found = finished_records(file)
     kinds = {record.WhichOneof("record_type") for record in found}
     assert {"run", "history", "metric", "exit", "artifact"} <= kinds
     run = next(r.run for r in found if r.WhichOneof("record_type") == "run")
