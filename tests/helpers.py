@@ -51,3 +51,20 @@ class StopAfter(lightning.Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         if trainer.current_epoch == self.epoch:
             raise Stopped
+
+
+def open_page(browser: Any, page: Path, width: int = 1280, height: int = 800) -> None:
+    """Show a page in a window of this size; below 600 it is a phone's."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get(page.as_uri())
+
+
+def inside(browser: Any, selector: str) -> str:
+    """HTML within the first element that a CSS selector finds."""
+    return browser.execute_script("return document.querySelector(arguments[0]).innerHTML", selector)
+
+
+def count(browser: Any, selector: str) -> int:
+    """How many elements a CSS selector finds."""
+    return browser.execute_script("return document.querySelectorAll(arguments[0]).length", selector)

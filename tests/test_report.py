@@ -6,7 +6,6 @@ import json
 import re
 import runpy
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import ROOT
+from helpers import ROOT, count, inside, open_page
 from loco.errors import LocoError
 from loco.report import write_report
 from loco.run_folder import RunFolder
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-CHROMEDRIVER = shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -182,41 +178,6 @@ def test_the_script_and_fewer_videos(
 # ---- in a browser
 
 
-@pytest.fixture(scope="module")
-def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-        "disable-background-networking", "disable-component-update", "disable-sync",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(
-        options=options, service=webdriver.ChromeService(executable_path=CHROMEDRIVER)
-    )
-    yield driver
-    driver.quit()
-
-
-def open_page(browser: Any, page: Path, width: int = 1280, height: int = 800) -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get(page.as_uri())
-
-
-def inside(browser: Any, selector: str) -> str:
-    return browser.execute_script("return document.querySelector(arguments[0]).innerHTML", selector)
-
-
-def count(browser: Any, selector: str) -> int:
-    return browser.execute_script("return document.querySelectorAll(arguments[0]).length", selector)
-
-
 @pytest.mark.slow
 def test_it_opens_without_errors(browser: Any, page: Path) -> None:
     open_page(browser, page)
@@ -291,6 +252,5 @@ def test_all_controls_are_reached_by_keyboard_and_named(browser: Any, page: Path
 def test_nothing_is_wider_than_the_screen(browser: Any, page: Path, width: int) -> None:
     open_page(browser, page, width)
     browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
-    wide = browser.execute_script("return document.documentElement.scrollWidth")
-    assert wide <= width
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.get_log("browser") == []

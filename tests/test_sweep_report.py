@@ -6,9 +6,11 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from helpers import count, inside, open_page
 from loco.sweep_report import write_sweep_report
 from loco.sweep_summary import label, mean_metrics, row_logs
 from loco.tabulate import MAP_COLUMNS, Difference, Job, Row, Table
@@ -71,3 +73,18 @@ def test_a_sweep_without_results(tmp_path: Path) -> None:
     text = write_sweep_report(table, tmp_path / "sweep.html", "sweep").read_text("utf-8")
     assert "0 (2 unfinished)" in text
     assert "<svg" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_page_in_a_browser(browser: Any, rows: list[Row], tmp_path: Path, width: int) -> None:
+    table = Table(rows, MAP_COLUMNS, {1: Difference(0.1, -0.02, 0.2)}, 0)
+    page = write_sweep_report(table, tmp_path / "sweep.html", "a <sweep>")
+    open_page(browser, page, width)
+    assert browser.get_log("browser") == []
+    assert browser.title == "a <sweep> · loco sweep report"
+    assert count(browser, ".charts figure svg") == 3
+    assert count(browser, "#h-table ~ div tbody tr") == 2
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    browser.find_element("link text", "job-0-0").click()
+    assert inside(browser, "body") == "here"
