@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         rows = make_rows(read_jobs(args.folders), args.by)
-        table = Table(rows, columns_of(rows))
+        table = Table(rows, columns_of(rows, args.column))
         if args.reference is not None:
             reference = find_row(rows, args.reference)
             from loco.paired import differences  # here, as it imports torch
@@ -75,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY",
         help="one more setting that tells rows apart; may be repeated (all overrides that differ, "
         "except the seed, do already)",
+    )
+    add(
+        "--column",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one more column: a number of metrics.json, such as mAP@0.1, or the last value of a "
+        "logged curve, such as lcc/sigma; may be repeated",
     )
     add(
         "--reference",

@@ -167,6 +167,24 @@ def test_costs(tmp_path: Path) -> None:
     assert "What the models cost" in text
 
 
+def test_more_columns(sweep: Path) -> None:
+    log = sweep / "job0" / "logs" / "metrics.csv"
+    log.parent.mkdir()
+    log.write_text("step,epoch,lcc/sigma,val/mAP\n9,0,1.0,\n9,0,,0.1\n19,1,1.25,\n")
+    rows = make_rows(read_jobs([sweep]))
+    table = Table(rows, columns_of(rows, ["lcc/sigma", "mAP@0.1"]))
+    lines = RENDERERS["markdown"](table).splitlines()
+    assert lines[0].startswith("| attention | seeds | lcc/sigma | 0.1 | 0.5 |")
+    assert lines[2].startswith("| fixed | 2 | – | 25.00 ± 7.07 |")  # the other seed has no log
+    assert lines[3].startswith("| cdp | 1 (1 failed) | – | **40.00** |")
+    only = make_rows(read_jobs([sweep / "job0"]))
+    assert columns_of(only, ["lcc/sigma"])[0].best is None
+    assert only[0].values("lcc/sigma") == [1.25]
+    assert not Table(rows, table.columns).is_best(rows[0], table.columns[0])
+    with pytest.raises(LocoError, match=r"--column loss: no job has it; there are: .*mAP@0.5"):
+        columns_of(rows, ["loss"])
+
+
 # -- the bootstrap --------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from loco.visualize import (
     plot_characteristics,
     plot_coherence,
     plot_correspondence,
+    plot_curve,
     plot_errors,
     plot_losses,
     plot_map,
@@ -168,6 +169,9 @@ def test_training_curves(log: dict[str, Curve]) -> None:
     assert "σ (steps)" in left.get_ylabel()
     assert "τ" in right.get_ylabel()
     np.testing.assert_allclose(right.lines[0].get_ydata(), log["lcc/temperature"].values)
+    both = plot_curve({"a": log, "b": {}}, "val/mAP", "mAP", "%", 100).axes[0]
+    np.testing.assert_allclose(both.lines[0].get_ydata(), 100 * log["val/mAP"].values)
+    assert [line.get_label() for line in both.lines] == ["a"]
     without = plot_correspondence({"lcc/temperature": log["lcc/temperature"]})
     assert without.axes[0].get_ylabel() == ""
 

@@ -20,12 +20,16 @@ from matplotlib.figure import Figure
 from loco.errors import LocoError
 from loco.report import inline_svg
 from loco.run_folder import RunFolder
-from loco.sweep_summary import label, mean_metrics
+from loco.sweep_summary import label, mean_metrics, row_logs
 from loco.tabulate import MAP_COLUMNS, Column, Row, Table
-from loco.visualize import plot_characteristics, plot_errors, plot_map
+from loco.visualize import plot_characteristics, plot_curve, plot_errors, plot_map
 
 log = logging.getLogger(__name__)
 
+CURVES = (
+    ("val/mAP", "Validation mAP, average", "mAP (%)", 100.0),
+    ("lcc/sigma", "LCC: width σ", "σ (steps)", 1.0),
+)
 MAX_LINES = 7  # rows that are drawn, as many as there are colours that can be told apart
 
 _PAGE = """<!doctype html>
@@ -94,13 +98,17 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
 
 
 def _figures(table: Table) -> list[Figure]:
-    """mAP against tIoU; mistakes and kinds of events, of each row's first finished job."""
-    if tuple(table.columns) != MAP_COLUMNS:
+    """mAP against tIoU; curves, mistakes and kinds of events, of each row's first finished job."""
+    if not set(MAP_COLUMNS) <= set(table.columns):
         return []
     shown = [row for row in table.rows if row.finished][:MAX_LINES]
     figures = []
     if means := mean_metrics(shown):
         figures.append(plot_map(means))
+    logs = row_logs(shown)
+    for name, title, unit, scale in CURVES:
+        if any(name in log for log in logs.values()):
+            figures.append(plot_curve(logs, name, title, unit, scale))
     diagnoses = {}
     for row in shown:
         try:
@@ -116,7 +124,7 @@ def _figures(table: Table) -> list[Figure]:
 
 def _charts_note(rows: Sequence[Row]) -> str:
     finished = sum(bool(row.finished) for row in rows)
-    note = "mAP is the mean over seeds; mistakes and kinds of events are those of the first seed."
+    note = "mAP against tIoU is the mean over seeds; all else is of the first seed."
     return note if finished <= MAX_LINES else f"{note} The first {MAX_LINES} rows are drawn."
 
 
@@ -180,7 +188,7 @@ def _jobs(table: Table, folder: Path) -> str:
             if report.is_file():
                 place = Path(os.path.relpath(report.resolve(), folder.resolve())).as_posix()
                 text = f'<a href="{html.escape(quote(place))}">{text}</a>'
-            value = job.results.get(column.result, math.nan) * column.scale
+            value = job.result(column.result) * column.scale
             lines.append(
                 f'<tr><th scope="row">{html.escape(label(row))}</th>'
                 f"<td>{html.escape(job.seed)}</td>"

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from loco.errors import LocoError
 from loco.folders import UNNAMED
 from loco.jobs import RESULTS, Status, flat, job_folders, overrides_of, status
+from loco.logs import read_log
 
 MISSING = "–"
 # may differ between jobs that are repetitions of one another
@@ -60,6 +61,20 @@ class Job:
                 return {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}
         return {}
 
+    @cached_property
+    def last_logged(self) -> dict[str, float]:
+        """The last value of each logged curve; empty where the CSV logger was not in use."""
+        path = self.folder / "logs" / "metrics.csv"
+        if not path.is_file():
+            return {}
+        return {name: float(curve.values[-1]) for name, curve in read_log(path).items()}
+
+    def result(self, name: str) -> float:
+        """A number that it left: a metric, or the last value of a logged curve; else NaN."""
+        if name in self.results:
+            return self.results[name]
+        return self.last_logged.get(name, math.nan)
+
     def value(self, key: str) -> str:
         """A setting as it was written, whether an override or a default."""
         value = self.overrides.get(key, self.settings.get(key, MISSING))
@@ -87,7 +102,7 @@ class Row:
 
     def values(self, result: str) -> list[float]:
         """A result of each finished job."""
-        return [job.results.get(result, math.nan) for job in self.finished]
+        return [job.result(result) for job in self.finished]
 
 
 @dataclass(frozen=True)
@@ -95,16 +110,16 @@ class Column:
     """A result as a table shows it.
 
     Attributes:
-        result: its name in metrics.json or cost.json.
+        result: its name in metrics.json, cost.json or the log.
         title: what stands above.
         scale: the factor from the one to the other.
-        best: of the rows' means.
+        best: of the rows' means; None where none is better than another.
     """
 
     result: str
     title: str
     scale: float = 100.0
-    best: Callable[[Iterable[float]], float] = max
+    best: Callable[[Iterable[float]], float] | None = max
     digits: int = 2
 
 
@@ -186,12 +201,30 @@ def _check_same(jobs: Sequence[Job]) -> None:
             )
 
 
-def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """mAP, or for measured costs these."""
+def columns_of(rows: Sequence[Row], extra: Sequence[str] = ()) -> tuple[Column, ...]:
+    """mAP, or for measured costs these.
+
+    Args:
+        rows: what the table holds.
+        extra: results, or logged curves of which the last value counts, that come first.
+
+    Raises:
+        LocoError: no finished job has one of them.
+    """
     finished = [job for row in rows for job in row.finished]
+    for name in extra:
+        if finished and all(math.isnan(job.result(name)) for job in finished):
+            known = sorted({*finished[0].results, *finished[0].last_logged})
+            raise LocoError(f"--column {name}: no job has it; there are: {', '.join(known)}")
+    first = tuple(
+        Column(name, name.removeprefix("mAP@"))
+        if name.startswith("mAP@")
+        else Column(name, name, 1.0, None, 3)
+        for name in extra
+    )
     if finished and all("gflop" in job.results for job in finished):
-        return COST_COLUMNS
-    return MAP_COLUMNS
+        return first + COST_COLUMNS
+    return first + MAP_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -222,15 +255,19 @@ class Table:
         return statistics.fmean(values) * column.scale if values else math.nan
 
     def deviation(self, row: Row, column: Column) -> float | None:
-        """Sample standard deviation over the seeds, as shown; None for a single one."""
+        """Sample standard deviation over the seeds, as shown; None if one is all or one lacks it."""
         values = row.values(column.result)
-        return statistics.stdev(values) * column.scale if len(values) > 1 else None
+        if len(values) < 2 or any(map(math.isnan, values)):
+            return None
+        return statistics.stdev(values) * column.scale
 
     def is_best(self, row: Row, column: Column) -> bool:
         """Whether no row has a better mean and some a worse one, to the digits that are shown."""
         shown = [round(self.mean(other, column), column.digits) for other in self.rows]
         valid = [value for value in shown if not math.isnan(value)]
         own = round(self.mean(row, column), column.digits)
+        if column.best is None:
+            return False
         return len(set(valid)) > 1 and own == column.best(valid)
 
 

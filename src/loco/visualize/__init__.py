@@ -14,13 +14,19 @@ from loco.visualize.results import (
 )
 from loco.visualize.similarity import plot_coherence, plot_mean_of_std, plot_similarity
 from loco.visualize.style import save_figure
-from loco.visualize.training import plot_correspondence, plot_losses, plot_validation
+from loco.visualize.training import (
+    plot_correspondence,
+    plot_curve,
+    plot_losses,
+    plot_validation,
+)
 from loco.visualize.windows import plot_windows
 
 __all__ = [
     "plot_characteristics",
     "plot_coherence",
     "plot_correspondence",
+    "plot_curve",
     "plot_data",
     "plot_errors",
     "plot_losses",

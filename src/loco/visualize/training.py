@@ -52,6 +52,36 @@ def plot_validation(log: Mapping[str, Curve], axes: Axes | None = None) -> Figur
     return figure
 
 
+def plot_curve(
+    logs: Mapping[str, Mapping[str, Curve]],
+    name: str,
+    title: str,
+    unit: str,
+    scale: float = 1.0,
+    axes: Axes | None = None,
+) -> Figure:
+    """One logged curve of several runs over the training steps.
+
+    Args:
+        logs: log of each run, by its label in the legend; runs without the curve are left out.
+        name: such as `val/mAP` or `lcc/sigma`.
+        title: what stands above.
+        unit: label of the vertical axis.
+        scale: what values are multiplied by.
+        axes: where to draw; a new figure by default.
+    """
+    figure, axes = new_axes(axes, title, "training step", unit)
+    for i, (label, log) in enumerate(logs.items()):
+        if name in log:
+            axes.plot(
+                log[name].steps, scale * log[name].values, label=label, color=color_of(i),
+                marker=MARKERS[i % len(MARKERS)], markersize=3, markevery=0.1, linewidth=1.2,
+            )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend(axes, fontsize=7)
+    return figure
+
+
 def plot_correspondence(log: Mapping[str, Curve], axes: Axes | None = None) -> Figure:
     """LCC's σ (left scale, steps) and τ (right scale) over the training, as far as logged."""
     figure, axes = new_axes(axes, "LCC: width σ and temperature τ", "training step", "σ (steps)")
