@@ -255,7 +255,7 @@ class Table:
         return statistics.fmean(values) * column.scale if values else math.nan
 
     def deviation(self, row: Row, column: Column) -> float | None:
-        """Sample standard deviation over the seeds, as shown; None if one is all or one lacks it."""
+        """Sample standard deviation over the seeds, as shown; None for one, or if one lacks it."""
         values = row.values(column.result)
         if len(values) < 2 or any(map(math.isnan, values)):
             return None
