@@ -88,7 +88,9 @@ def _take_over(folder: Path, twin: Path) -> None:
     if (twin / "checkpoints").is_dir():
         with suppress(FileExistsError, NotImplementedError):
             (folder / "checkpoints").symlink_to((twin / "checkpoints").resolve())
-    for name in ("config.yaml", "predictions.json", *RESULTS):  # the last ones say: finished
+    (folder / "logs").mkdir(exist_ok=True)
+    kept = ("config.yaml", "predictions.json", "report.html", "logs/metrics.csv")
+    for name in (*kept, *RESULTS):  # the last ones say: finished
         if (twin / name).is_file():
             shutil.copyfile(twin / name, folder / name)
 

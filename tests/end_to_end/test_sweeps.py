@@ -149,8 +149,11 @@ def test_rows_that_studies_share_run_once(tmp_path: Path) -> None:
     calls = sorted(file.parent.name for file in tmp_path.rglob("calls.txt"))
     assert calls == quick("attention-cdp", "attention-fixed", "correspondence-diagonal")
     first, second = sorted((tmp_path / "multirun" / "train").iterdir())
-    table = call(str(first), str(second), cwd=tmp_path, script="tabulate.py").stdout
-    assert len([line for line in table.splitlines() if line.startswith("|")]) == 2 + 3
+    command = [str(first), str(second), "--column", "lcc/sigma"]
+    table = call(*command, cwd=tmp_path, script="tabulate.py").stdout
+    rows = [line for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(rows) == 3
+    assert all("| 1.250 |" in row for row in rows)  # with its results comes its log
 
 
 @pytest.mark.slow
