@@ -22,7 +22,7 @@ def kinds(result: dict) -> dict[str, float]:
 def test_the_whole_agrees_with_the_metric(seed: int) -> None:
     c = random_columns(seed)
     for tiou in THRESHOLDS[[0, 4, 8]]:
-        result = diagnose(**c, num_classes=6, tiou=tiou)
+        result = diagnose(c, num_classes=6, tiou=tiou)
         ap = average_precision(**c, tiou_thresholds=[tiou], num_classes=6)
         assert result["mAP"] == pytest.approx(np.nanmean(ap), abs=1e-12)
         assert sum(result["predictions"][kind] for kind in KINDS) == pytest.approx(1)
@@ -50,12 +50,12 @@ def test_the_whole_agrees_with_the_metric(seed: int) -> None:
 )
 def test_each_kind_of_mistake(prediction: tuple, kind: str) -> None:
     c = columns([(0, 0, 10, 0, 0.9), prediction], [(0, 0, 10, 0), (0, 80, 90, 1)])
-    assert kinds(diagnose(**c, num_classes=2)) == {"true_positive": 0.5, kind: 0.5}
+    assert kinds(diagnose(c, num_classes=2)) == {"true_positive": 0.5, kind: 0.5}
 
 
 def test_only_ten_times_as_many_predictions_as_events_are_rated() -> None:
     c = columns([(0, 50 + i, 51 + i, 0, 0.9) for i in range(30)], [(0, 0, 4, 0), (0, 9, 12, 0)])
-    result = diagnose(**c, num_classes=1)
+    result = diagnose(c, num_classes=1)
     assert result["predictions"]["num_rated"] == 20
     assert result["missed"] == 1
 
@@ -63,7 +63,7 @@ def test_only_ten_times_as_many_predictions_as_events_are_rated() -> None:
 def test_matches_of_other_buckets_are_neither_right_nor_wrong() -> None:
     truths = [(0, 0.0, 2.0, 0), (0, 10.0, 40.0, 0)]
     c = columns([(0, 10, 40, 0, 0.9), (0, 0, 2, 0, 0.8), (0, 60, 70, 0, 0.7)], truths)
-    by_length = diagnose(**c, num_classes=1)["by_length"]
+    by_length = diagnose(c, num_classes=1)["by_length"]
     assert by_length["short"] == {"num_events": 1, "missed": 0.0, "mAP": 1.0}
     assert by_length["medium"] == {"num_events": 0, "missed": None, "mAP": None}
     assert by_length["long"]["mAP"] == 1.0
@@ -72,7 +72,7 @@ def test_matches_of_other_buckets_are_neither_right_nor_wrong() -> None:
 def test_overlap_and_number_of_events() -> None:
     truths = [(0, 0, 9, 0), (0, 1, 2, 1), (0, 5, 6, 1), (0, 9, 12, 0), (1, 0, 9, 0), (2, 0, 1, 0)]
     truths += [(2, 10.0 * i, 10.0 * i + 1, 0) for i in range(1, 5)]
-    result = diagnose(**columns([], truths), num_classes=2)
+    result = diagnose(columns([], truths), num_classes=2)
     assert result["by_overlap"]["overlapping"]["num_events"] == 3  # touching is not overlapping
     counts = {k: v["num_events"] for k, v in result["by_events_in_video"].items()}
     assert counts == {"1": 1, "2-4": 4, "5+": 5}
@@ -82,14 +82,14 @@ def test_overlap_and_number_of_events() -> None:
 def test_recall_counts_the_best_of_each_video() -> None:
     truths = [(0, 0, 4, 0), (0, 6, 9, 1), (1, 0, 4, 0), (1, 6, 9, 1)]
     found = [(0, 0, 4, 0, 0.3), (0, 6, 9, 1, 0.9), (1, 30, 34, 0, 0.2), (1, 6, 9, 1, 0.1)]
-    result = diagnose(**columns(found, truths), num_classes=2, recall_at=(1, 2))
+    result = diagnose(columns(found, truths), num_classes=2, recall_at=(1, 2))
     assert result["recall_at"] == {"1": 0.25, "2": 0.75}
 
 
 def test_nothing_at_all() -> None:
-    result = diagnose(**columns([], []), num_classes=3)
+    result = diagnose(columns([], []), num_classes=3)
     assert result["mAP"] is None
     assert result["missed"] is None
     json.dumps(result, allow_nan=False)
     with pytest.raises(ValueError, match="tiou"):
-        diagnose(**columns([], []), num_classes=3, tiou=0)
+        diagnose(columns([], []), num_classes=3, tiou=0)

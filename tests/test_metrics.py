@@ -388,7 +388,7 @@ def test_processes_together_equal_one_bit_for_bit() -> None:
 
 def test_precision_recall_against_its_definition() -> None:
     c = random_columns(3)
-    curves = precision_recall(**c, tiou=0.5, num_classes=5, num_points=21)
+    curves = precision_recall(c, tiou=0.5, num_classes=5, num_points=21)
     ap = average_precision(**c, tiou_thresholds=[0.5], num_classes=5)[0]
     for k in range(5):
         num_truths = int((c["gt_labels"] == k).sum())
@@ -397,6 +397,6 @@ def test_precision_recall_against_its_definition() -> None:
             continue
         assert (np.diff(curves[k]) <= 1e-12).all()
         # at the recalls of 1, 2, … found events, the curve's mean is the average precision
-        fine = precision_recall(**c, tiou=0.5, num_classes=5, num_points=num_truths + 1)[k]
+        fine = precision_recall(c, tiou=0.5, num_classes=5, num_points=num_truths + 1)[k]
         assert fine[1:].mean() == pytest.approx(ap[k], abs=1e-12)
         assert fine[0] == fine[1] or num_truths == 0

@@ -18,6 +18,7 @@ from loco.diagnosis import diagnose
 from loco.errors import LocoError
 from loco.inspection import TargetWindows
 from loco.logs import Curve, read_log
+from loco.matching import Columns
 from loco.run_folder import RunFolder
 from loco.structures import Events, TimeGrid
 from loco.visualize import (
@@ -64,10 +65,12 @@ def log() -> dict[str, Curve]:
 @pytest.fixture
 def diagnosis() -> dict:
     zeros, labels = np.zeros(len(FOUND), dtype=int), FOUND.labels.numpy()
-    return diagnose(
-        zeros, FOUND.segments, labels, FOUND.scores, np.zeros(3, dtype=int), TRUTH.segments,
-        TRUTH.labels, num_classes=3,
+    columns = Columns(
+        pred_video=zeros, pred_segments=FOUND.segments, pred_labels=labels,
+        pred_scores=FOUND.scores, gt_video=np.zeros(3, dtype=int), gt_segments=TRUTH.segments,
+        gt_labels=TRUTH.labels,
     )  # fmt: skip
+    return diagnose(columns, num_classes=3)
 
 
 def test_similarity_side_by_side() -> None:

@@ -8,11 +8,10 @@ ranking instead of a whole evaluation.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from loco.matching import Array, detections, match, overlaps, score_order
+from loco.matching import Array, Columns, match, overlaps, read_columns, score_order
 from loco.metrics import DEFAULT_THRESHOLDS
 
 
@@ -26,27 +25,11 @@ class WeightedMAP:
     """
 
     def __init__(
-        self, columns: dict[str, Any], num_videos: int, thresholds: Array = DEFAULT_THRESHOLDS
+        self, columns: Columns, num_videos: int, thresholds: Array = DEFAULT_THRESHOLDS
     ) -> None:
         labels = np.concatenate([columns["pred_labels"], columns["gt_labels"]])
         self.num_classes = int(labels.max(initial=-1)) + 1
-        truth = detections(
-            columns["gt_video"],
-            columns["gt_segments"],
-            columns["gt_labels"],
-            None,
-            self.num_classes,
-            "gt",
-        )
-        found = detections(
-            columns["pred_video"],
-            columns["pred_segments"],
-            columns["pred_labels"],
-            columns["pred_scores"],
-            self.num_classes,
-            "pred",
-        )
-        truth = truth.take(np.lexsort((truth.ends, truth.starts, truth.labels, truth.video)))
+        found, truth = read_columns(columns, self.num_classes)
         order = score_order(found)
         pairs = overlaps(found, truth, order, float(np.min(thresholds)))
         self.hits = [

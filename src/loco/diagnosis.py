@@ -10,18 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from torch import Tensor
 
 from loco.matching import (
     Array,
+    Columns,
     Detections,
     Pairs,
     area_under_precision,
     check_thresholds,
-    detections,
     match,
     overlaps,
+    read_columns,
     score_order,
 )
 
@@ -30,21 +29,17 @@ BACKGROUND_TIOU = 0.1
 
 
 def diagnose(
-    pred_video: ArrayLike | Tensor,
-    pred_segments: ArrayLike | Tensor,
-    pred_labels: ArrayLike | Tensor,
-    pred_scores: ArrayLike | Tensor,
-    gt_video: ArrayLike | Tensor,
-    gt_segments: ArrayLike | Tensor,
-    gt_labels: ArrayLike | Tensor,
+    columns: Columns,
     num_classes: int,
     tiou: float = 0.5,
     lengths: tuple[float, float] = (5.0, 15.0),
     recall_at: tuple[int, ...] = (1, 5, 10, 50, 100),
 ) -> dict[str, Any]:
-    """Break a result down; the arrays are those of `loco.metrics.average_precision`.
+    """Break a result down.
 
     Args:
+        columns: arrays as `loco.metrics.average_precision` takes them.
+        num_classes: K.
         tiou: threshold of a match, in (0, 1].
         lengths: up to the first an event is short, from the second on long, in seconds.
         recall_at: numbers of predictions a video.
@@ -70,9 +65,7 @@ def diagnose(
     threshold = float(check_thresholds(tiou)[0])
     if threshold == 0:
         raise ValueError("tiou must be positive")
-    truth = detections(gt_video, gt_segments, gt_labels, None, num_classes, "gt")
-    truth = truth.take(np.lexsort((truth.ends, truth.starts, truth.labels, truth.video)))
-    found = detections(pred_video, pred_segments, pred_labels, pred_scores, num_classes, "pred")
+    found, truth = read_columns(columns, num_classes)
     ranked = found.take(score_order(found))  # from here on a rank is an index
     ranks = np.arange(len(ranked.labels))
     pairs = overlaps(ranked, truth, ranks, min(BACKGROUND_TIOU, threshold))

@@ -6,13 +6,25 @@ video and class, and matched at a threshold. All is done on arrays: no loop runs
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 Array = np.ndarray
+
+
+class Columns(TypedDict):
+    """Arrays of predictions and ground truths, as `loco.metrics.average_precision` takes them."""
+
+    pred_video: ArrayLike | Tensor
+    pred_segments: ArrayLike | Tensor
+    pred_labels: ArrayLike | Tensor
+    pred_scores: ArrayLike | Tensor
+    gt_video: ArrayLike | Tensor
+    gt_segments: ArrayLike | Tensor
+    gt_labels: ArrayLike | Tensor
 
 
 class Detections(NamedTuple):
@@ -73,6 +85,22 @@ def detections(
         raise ValueError(f"{name}_labels must lie in [0, {num_classes})")
     starts, ends = np.ascontiguousarray(times.T)
     return Detections(ids, starts, ends, classes, confidence)
+
+
+def read_columns(columns: Columns, num_classes: int) -> tuple[Detections, Detections]:
+    """Predictions in their own order, and ground truths sorted as `overlaps` wants them.
+
+    Raises:
+        ValueError: as `detections`.
+    """
+    found = detections(
+        columns["pred_video"], columns["pred_segments"], columns["pred_labels"],
+        columns["pred_scores"], num_classes, "pred",
+    )  # fmt: skip
+    truth = detections(
+        columns["gt_video"], columns["gt_segments"], columns["gt_labels"], None, num_classes, "gt"
+    )
+    return found, truth.take(np.lexsort((truth.ends, truth.starts, truth.labels, truth.video)))
 
 
 def check_thresholds(tiou_thresholds: ArrayLike | Tensor) -> Array:

@@ -19,11 +19,12 @@ from torchmetrics import Metric
 
 from loco.matching import (
     Array,
+    Columns,
     area_under_precision,
     check_thresholds,
-    detections,
     match,
     overlaps,
+    read_columns,
     score_order,
 )
 from loco.structures import Events
@@ -67,12 +68,12 @@ def average_precision(
         ValueError: shapes do not fit, values are not finite, or a label or a threshold is out of
             its range.
     """
-    truth = detections(gt_video, gt_segments, gt_labels, None, num_classes, "gt")
-    predictions = detections(
-        pred_video, pred_segments, pred_labels, pred_scores, num_classes, "pred"
-    )
+    columns = Columns(
+        pred_video=pred_video, pred_segments=pred_segments, pred_labels=pred_labels,
+        pred_scores=pred_scores, gt_video=gt_video, gt_segments=gt_segments, gt_labels=gt_labels,
+    )  # fmt: skip
+    predictions, truth = read_columns(columns, num_classes)
     thresholds = check_thresholds(tiou_thresholds)
-    truth = truth.take(np.lexsort((truth.ends, truth.starts, truth.labels, truth.video)))
     pairs = overlaps(predictions, truth, score_order(predictions), thresholds.min(initial=1.0))
 
     num_truths = np.bincount(truth.labels, minlength=num_classes)
@@ -85,21 +86,13 @@ def average_precision(
 
 
 def precision_recall(
-    pred_video: ArrayLike | Tensor,
-    pred_segments: ArrayLike | Tensor,
-    pred_labels: ArrayLike | Tensor,
-    pred_scores: ArrayLike | Tensor,
-    gt_video: ArrayLike | Tensor,
-    gt_segments: ArrayLike | Tensor,
-    gt_labels: ArrayLike | Tensor,
-    tiou: float,
-    num_classes: int,
-    num_points: int = 101,
+    columns: Columns, num_classes: int, tiou: float, num_points: int = 101
 ) -> Array:
     """Precision of every class at evenly spaced recalls, made monotone from the right.
 
     Args:
-        pred_video, …, gt_labels, num_classes: as `average_precision` takes them.
+        columns: arrays as `average_precision` takes them.
+        num_classes: K.
         tiou: threshold of a match.
         num_points: recalls R from 0 to 1.
 
@@ -110,9 +103,7 @@ def precision_recall(
     Raises:
         ValueError: as `average_precision`.
     """
-    truth = detections(gt_video, gt_segments, gt_labels, None, num_classes, "gt")
-    found = detections(pred_video, pred_segments, pred_labels, pred_scores, num_classes, "pred")
-    truth = truth.take(np.lexsort((truth.ends, truth.starts, truth.labels, truth.video)))
+    found, truth = read_columns(columns, num_classes)
     threshold = float(check_thresholds(tiou)[0])
     pairs = overlaps(found, truth, score_order(found), threshold)
     hits = np.sort(pairs.rank[match(pairs, len(truth.labels), threshold)])
@@ -230,8 +221,8 @@ class DetectionMAP(Metric):
         assert self._matrix is not None
         return self._matrix
 
-    def columns(self) -> dict[str, Array]:
-        """What was seen here, each video once: `pred_…` and `gt_…` of `average_precision`."""
+    def columns(self) -> Columns:
+        """What was seen here, each video once, as `average_precision` takes it."""
         tables = [self.records] if isinstance(self.records, Tensor) else self.records
         empty = torch.zeros(0, 6, dtype=torch.long)
         table = torch.cat([empty, *(t.cpu() for t in tables)]).numpy()
@@ -241,12 +232,12 @@ class DetectionMAP(Metric):
         kept = np.isin(copy, first_copies)
         starts, ends, scores = np.ascontiguousarray(table[:, 3:].T).view(np.float64)
         found, true = kept & (kind == _PREDICTION), kept & (kind == _TRUTH)
-        columns = {"video": video, "segments": np.stack([starts, ends], 1), "labels": labels}
-        return {
-            **{f"pred_{name}": column[found] for name, column in columns.items()},
-            "pred_scores": scores[found],
-            **{f"gt_{name}": column[true] for name, column in columns.items()},
-        }
+        segments = np.stack([starts, ends], 1)
+        return Columns(
+            pred_video=video[found], pred_segments=segments[found], pred_labels=labels[found],
+            pred_scores=scores[found], gt_video=video[true], gt_segments=segments[true],
+            gt_labels=labels[true],
+        )  # fmt: skip
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """As `Metric.sync`; a process that saw no video takes part with an empty table."""

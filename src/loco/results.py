@@ -14,6 +14,7 @@ from rich.table import Table
 
 from loco.data.annotations import Video
 from loco.diagnosis import diagnose
+from loco.matching import Columns
 from loco.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.structures import Events
 
@@ -54,23 +55,27 @@ def write_json(path: Path, content: Any) -> None:
     unfinished.replace(path)
 
 
-def evaluation_columns(detections: Mapping[str, Events], videos: Sequence[Video]) -> dict[str, Any]:
+def evaluation_columns(detections: Mapping[str, Events], videos: Sequence[Video]) -> Columns:
     """Detections and ground truth of the same videos as the arguments of `average_precision`."""
     found = [detections[video.id] for video in videos]
     true = [video.events for video in videos]
     scores = [events.scores.numpy() for events in found if events.scores is not None]
-    columns: dict[str, Any] = {"pred_scores": np.concatenate([np.zeros(0), *scores])}
-    for name, events_of in (("pred", found), ("gt", true)):
-        columns |= {
-            f"{name}_video": np.repeat(np.arange(len(videos)), [len(e) for e in events_of]),
-            f"{name}_segments": np.concatenate(
-                [np.zeros((0, 2)), *(e.segments.numpy() for e in events_of)]
-            ),
-            f"{name}_labels": np.concatenate(
-                [np.zeros(0, dtype=np.int64), *(e.labels.numpy() for e in events_of)]
-            ),
-        }
-    return columns
+    pred_video, pred_segments, pred_labels = _flat(found)
+    gt_video, gt_segments, gt_labels = _flat(true)
+    return Columns(
+        pred_video=pred_video, pred_segments=pred_segments, pred_labels=pred_labels,
+        pred_scores=np.concatenate([np.zeros(0), *scores]),
+        gt_video=gt_video, gt_segments=gt_segments, gt_labels=gt_labels,
+    )  # fmt: skip
+
+
+def _flat(videos: Sequence[Events]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Video (N,), segments (N, 2) and labels (N,) of all videos, one after another."""
+    return (
+        np.repeat(np.arange(len(videos)), [len(events) for events in videos]),
+        np.concatenate([np.zeros((0, 2)), *(events.segments.numpy() for events in videos)]),
+        np.concatenate([np.zeros(0, dtype=int), *(events.labels.numpy() for events in videos)]),
+    )
 
 
 def detailed_metrics(
@@ -96,7 +101,7 @@ def detailed_metrics(
     }
     return {
         "per_class": per_class,
-        "diagnosis": diagnose(**columns, num_classes=len(class_names)),
+        "diagnosis": diagnose(columns, num_classes=len(class_names)),
     }
 
 

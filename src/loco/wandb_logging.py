@@ -20,6 +20,7 @@ from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
 from loco.inspection import cross_similarity, target_windows
 from loco.losses.correspondence import CorrespondenceLoss
+from loco.matching import Columns
 from loco.metrics import DEFAULT_THRESHOLDS, average_precision, precision_recall
 from loco.models.attention import CrossModalDynamicPerception
 from loco.models.loco import LoCo
@@ -167,11 +168,9 @@ def per_class_table(matrix: np.ndarray, class_names: list[str]) -> wandb.Table:
     return wandb.Table(columns=["class", "AP", "AP@0.5", "AP@0.9"], data=rows)
 
 
-def precision_recall_chart(
-    columns: dict[str, Any], class_names: list[str], max_classes: int = 12
-) -> Any:
+def precision_recall_chart(columns: Columns, class_names: list[str], max_classes: int = 12) -> Any:
     """Precision against recall at tIoU 0.5: the mean of the classes, and the first of them."""
-    curves = precision_recall(**columns, tiou=0.5, num_classes=len(class_names))
+    curves = precision_recall(columns, len(class_names), tiou=0.5)
     rated = np.flatnonzero(~np.isnan(curves[:, 0]))
     lines = {"mean": curves[rated].mean(0)} if len(rated) else {}
     lines |= {class_names[k]: curves[k] for k in rated[:max_classes]}

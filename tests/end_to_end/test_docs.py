@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 A_SWEEP = re.compile(r"multirun/train/(?:<time>|…|[\d_-]+)")
 HYDRA = ("train.py", "evaluate.py", "predict.py")
 
