@@ -1,11 +1,14 @@
 """The moving average of the weights, and what a resumed run knows of the best checkpoint."""
 
+import re
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
 
-from loco.callbacks import BestCheckpoint, LastCheckpoint, WeightEMA
+from loco.callbacks import BestCheckpoint, LastCheckpoint, PartsSummary, WeightEMA
 
 
 def test_the_average_follows_its_formula() -> None:
@@ -49,3 +52,15 @@ def test_the_last_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> Non
     second.load_state_dict(first.state_dict())
     assert second.best_model_path == ""
     assert first.state_key != BestCheckpoint(str(tmp_path)).state_key
+
+
+def test_the_summary_names_parts_and_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = lightning.Trainer(
+        fast_dev_run=True, accelerator="cpu", callbacks=[PartsSummary(max_depth=1)],
+        enable_progress_bar=False, logger=False,
+    )  # fmt: skip
+    trainer.fit(BoringModel())
+    printed = capsys.readouterr().out
+    assert re.search(r"66 parameters\s*\n", printed)
+    assert "│ layer │ Linear │         66 │" in printed
+    assert "FLOP" not in printed

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, WeightAveraging
+from rich.console import Console
+from rich.table import Table
 from torch import Tensor
 
 
@@ -76,3 +78,28 @@ class LastCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Nothing to restore: the checkpoint resumed from is another run's, and stays."""
+
+
+class PartsSummary(ModelSummary):
+    """The model's parts and their parameters, before training.
+
+    Lightning's own tables also count operations, as 0 where a model takes no example tensor;
+    `loco.cost` measures them.
+    """
+
+    @staticmethod
+    def summarize(
+        summary_data: list[tuple[str, list[str]]],
+        total_parameters: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Print the table; called by Lightning with what it found."""
+        columns = dict(summary_data)
+        table = Table(title=f"{total_parameters:,} parameters")
+        table.add_column("part")
+        table.add_column("type")
+        table.add_column("parameters", justify="right")
+        for row in zip(columns["Name"], columns["Type"], columns["Params"], strict=True):
+            table.add_row(*row)
+        Console().print(table)
