@@ -51,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _grid(args: argparse.Namespace) -> TimeGrid:
     given = (args.fps, args.window, args.stride)
     if given == (None, None, None):
+        if args.layout is None:
+            print("steps as in conf/data/synthetic.yaml; --layout NAME takes another's\n")
         return read_layout(LAYOUTS, args.layout or "synthetic").grid
     if args.layout is not None or None in given:
         raise LocoError("expected --layout, or --fps, --window and --stride together")

@@ -220,6 +220,8 @@ def test_arrays_that_do_not_fit(finished_run: Path) -> None:
             module.detect_arrays(wrong, audio, grid)
     with pytest.raises(ValueError, match="audio holds NaN"):
         module.detect_arrays(visual, np.full_like(audio, np.nan), grid)
+    with pytest.raises(ValueError, match=r"visual has 29 steps and audio 9; .* at most 8"):
+        module.detect_arrays(np.zeros((29, 7)), audio, grid)
 
 
 def test_training_goes_on_in_training_mode(finished_run: Path) -> None:

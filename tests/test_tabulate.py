@@ -151,7 +151,7 @@ def test_a_setting_that_a_row_has_not(tmp_path: Path) -> None:
 def test_reference(sweep: Path) -> None:
     rows = table_of(sweep).rows
     assert find_row(rows, "attention=cdp") == 1
-    with pytest.raises(LocoError, match=r"names 0 rows; there are: attention=fixed; attention=cdp"):
+    with pytest.raises(LocoError, match=r"fits 0 rows, .* one of: attention=fixed; attention=cdp"):
         find_row(rows, "attention=global")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import LocoError
@@ -64,6 +64,8 @@ def readable(error: Exception) -> str:
         if isinstance(error.__cause__, LocoError | ValueError):
             return str(error.__cause__)
         return " ".join(str(error).split())
+    if isinstance(error, MissingMandatoryValue):
+        return f"{error.full_key}=… is needed; --help says more"
     message = str(error)
     if message.startswith("Caught "):  # raised in a loader's process, its traceback in the text
         return message.strip().splitlines()[-1].partition(": ")[2]

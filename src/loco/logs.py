@@ -1,12 +1,15 @@
-"""Reads the curves that a training logged."""
+"""The curves that a training logs: reading them, and going on with those of a resumed run."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from lightning.pytorch.loggers import CSVLogger, Logger
 
 from loco.errors import LocoError
 
@@ -45,3 +48,29 @@ def read_log(path: str | Path) -> dict[str, Curve]:
             if name not in ("step", "epoch") and value:
                 columns.setdefault(name, []).append((*place, float(value)))
     return {name: Curve(*np.array(points).T) for name, points in sorted(columns.items())}
+
+
+def continue_log(loggers: Iterable[Logger], checkpoint: Path) -> None:
+    """Begin the CSV log of a resumed run with what was logged up to its checkpoint.
+
+    Args:
+        loggers: of the trainer, before anything is logged.
+        checkpoint: in the `checkpoints` of a run's folder.
+    """
+    earlier = checkpoint.parent.parent / "logs" / "metrics.csv"
+    if not earlier.is_file():
+        return
+    done = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    with earlier.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["step"] or 0) < done]
+    tested = {name for row in rows for name in row if name.startswith("test/") and row[name]}
+    rows = [row for row in rows if not any(row[name] for name in tested)]
+    names = sorted({name for row in rows for name, value in row.items() if value})
+    for logger in loggers:
+        if rows and isinstance(logger, CSVLogger):
+            writer = logger.experiment  # deletes what its folder has: the rows are read before
+            writer.metrics_keys = list(names)
+            with Path(writer.metrics_file_path).open("w", newline="", encoding="utf-8") as file:
+                lines = csv.DictWriter(file, names, extrasaction="ignore")
+                lines.writeheader()
+                lines.writerows(rows)

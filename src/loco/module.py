@@ -129,13 +129,15 @@ class LocalizationModule(lightning.LightningModule):
         """Detections in one video, from its features.
 
         Args:
-            visual: (T, C_visual); where the lengths differ, the shorter one counts.
+            visual: (T, C_visual); several files of a layout side by side. Where the lengths differ
+                by a few steps, the shorter one counts.
             audio: (T, C_audio).
             grid: where the steps lie in time; the one that the model was trained on.
             duration: seconds, the latest end of an event; None is the end of the last step.
 
         Raises:
-            ValueError: the arrays are no such arrays, or hold NaN or infinity.
+            ValueError: the arrays are no such arrays, hold NaN or infinity, or differ in length by
+                more steps than the data of the training could.
         """
         arrays = [np.asarray(visual, dtype=np.float32), np.asarray(audio, dtype=np.float32)]
         for name, array in zip(("visual", "audio"), arrays, strict=True):
@@ -144,7 +146,13 @@ class LocalizationModule(lightning.LightningModule):
                 raise ValueError(f"{name} must be of shape (T, {channels}), got {array.shape}")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} holds NaN or infinity")
-        steps = min(map(len, arrays))
+        steps, longest = sorted(map(len, arrays))
+        allowed = self.hparams.get("data", {}).get("max_length_difference", 8)
+        if longest - steps > allowed:
+            raise ValueError(
+                f"visual has {len(arrays[0])} steps and audio {len(arrays[1])}; they may differ by "
+                f"at most {allowed}"
+            )
         duration = grid.end_seconds(steps) if duration is None else duration
         sample = Sample("", 0, arrays[0][:steps], arrays[1][:steps], duration, Events.empty())
         training = self.training

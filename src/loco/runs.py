@@ -21,6 +21,8 @@ from loco.data.datamodule import AVDataModule
 from loco.distributed import merged
 from loco.errors import CheckpointError, IncompleteError
 from loco.export import above, check_formats, write_predictions
+from loco.jobs import flat
+from loco.logs import continue_log
 from loco.module import LocalizationModule
 from loco.report import write_report
 from loco.results import (
@@ -42,8 +44,12 @@ MODEL_KEYS = ("model", "attention", "correspondence")
 FILE_KEYS = ("layout", "max_length_difference", "eval_batch_size", "batch_size", "num_workers")
 
 
-def find_checkpoint(path: str | Path) -> Path:
+def find_checkpoint(path: str | Path, best: bool = False) -> Path:
     """A checkpoint file, or a run's folder: its newest `last.ckpt`.
+
+    Args:
+        path: of either.
+        best: in a folder, rather the newest `best.ckpt`, which is what a run tests.
 
     Raises:
         CheckpointError: there is none.
@@ -53,10 +59,11 @@ def find_checkpoint(path: str | Path) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"ckpt_path={path}: expected a checkpoint or a run's folder")
-    found = sorted(path.rglob("last.ckpt"), key=lambda file: file.stat().st_mtime)
-    if not found:
-        raise CheckpointError(f"ckpt_path={path}: no last.ckpt in this folder")
-    return found[-1]
+    for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt",):
+        found = sorted(path.rglob(name), key=lambda file: file.stat().st_mtime)
+        if found:
+            return found[-1]
+    raise CheckpointError(f"ckpt_path={path}: no last.ckpt in this folder")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -87,8 +94,11 @@ def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
 
 
 def load_module(path: str | Path) -> LocalizationModule:
-    """The trained module in a checkpoint, in evaluation mode, with its averaged weights."""
-    checkpoint = load_checkpoint(path)
+    """The trained module in a checkpoint, or in a run's folder its best one.
+
+    It is in evaluation mode and has the averaged weights.
+    """
+    checkpoint = load_checkpoint(find_checkpoint(path, best=True))
     module = build_module(checkpoint["hyper_parameters"])
     module.load_state_dict(checkpoint["state_dict"])
     return module.eval()
@@ -114,6 +124,8 @@ def train(config: DictConfig) -> dict[str, float]:
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
     }
+    if resume:
+        check_resumes(resume, kept)
     module = build_module(kept, optimizer=instantiate(config.optimizer), seed=config.seed)
     callbacks = build_callbacks(config)
     trainer: lightning.Trainer = instantiate(
@@ -122,6 +134,8 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, output / "config.yaml", resolve=True)
+        if resume:
+            continue_log(trainer.loggers, resume)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
     except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
@@ -153,7 +167,7 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Repeat the test of a checkpoint, which knows its model and its data."""
-    file = find_checkpoint(config.ckpt_path)
+    file = find_checkpoint(config.ckpt_path, best=True)
     log.info("evaluating %s", file)
     module = load_module(file)
     data: AVDataModule = instantiate(merged_data(module.hparams["data"], config.data))
@@ -178,7 +192,7 @@ def predict(config: DictConfig) -> dict[str, Events]:
         IncompleteError: at the end, where videos had to be left out; it names them.
     """
     check_formats(config.formats)
-    file = find_checkpoint(config.ckpt_path)
+    file, _ = find_checkpoint(config.ckpt_path, best=True), config.data.root
     log.info("predicting with %s", file)
     module = load_module(file)
     kept = {key: module.hparams["data"].get(key) for key in FILE_KEYS}
@@ -232,6 +246,29 @@ def merged_data(kept: dict[str, Any], overrides: DictConfig) -> DictConfig:
 def build_callbacks(config: DictConfig) -> list[Callback]:
     """The callbacks of the config, those that are not set to null."""
     return [instantiate(callback) for callback in config.callbacks.values() if callback]
+
+
+def check_resumes(file: Path, config: dict[str, Any]) -> None:
+    """Refuse to go on with another model than a checkpoint's; tell what else is different.
+
+    Raises:
+        CheckpointError: names the settings that differ.
+    """
+    kept = load_checkpoint(file)["hyper_parameters"]
+    then, now = (flat(OmegaConf.create(settings)) for settings in (kept, config))
+    differing = {
+        key: key if key == "class_names" else f"{key} {then.get(key)} → {now.get(key)}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key) and not key.startswith(("data.root", "data.num_workers"))
+    }
+    parts = (*MODEL_KEYS, "visual_channels", "audio_channels", "class_names")
+    if fatal := [text for key, text in differing.items() if key.partition(".")[0] in parts]:
+        raise CheckpointError(
+            f"{file}: cannot go on with another model; give the overrides of its run again "
+            f"(it had → now: {', '.join(fatal)})"
+        )
+    if differing:
+        log.warning("going on with other settings than before: %s", ", ".join(differing.values()))
 
 
 def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> None:

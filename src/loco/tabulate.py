@@ -146,9 +146,8 @@ def read_jobs(folders: Sequence[Path]) -> list[Job]:
         single = (folder / ".hydra" / "overrides.yaml").is_file()
         found = [folder] if single else job_folders(folder)
         if not found:
-            raise LocoError(
-                f"{folder}: expected the folder of a sweep or a run, found no job in it"
-            )
+            what = "found no job in it" if folder.is_dir() else "there is none"
+            raise LocoError(f"{folder}: expected the folder of a sweep or a run, {what}")
         jobs += [Job(path) for path in found]
     return jobs
 
@@ -285,5 +284,5 @@ def find_row(rows: Sequence[Row], reference: str) -> int:
     ]
     if len(found) != 1:
         names = "; ".join(row.name for row in rows)
-        raise LocoError(f"reference {reference}: names {len(found)} rows; there are: {names}")
+        raise LocoError(f"reference {reference}: fits {len(found)} rows, expected one of: {names}")
     return found[0]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import hydra.utils
 import lightning
@@ -100,6 +101,12 @@ def test_setup_for_testing_leaves_other_splits_alone(files):
         data.setup("fit")
 
 
+def test_a_layout_of_which_there_is_no_file(files):
+    files["layout"] = replace(files["layout"], visual=["{id}_clip.npy"], audio=["{id}_wav.npy"])
+    with pytest.raises(FeatureError, match=r"holds no file of the 30 videos .*_clip.npy.*_rgb.npy"):
+        AVDataModule(**files, missing="skip").prepare()
+
+
 def test_all_problems_are_told_at_once(files):
     for number in range(21):
         (files["root"] / f"-train_{number}_vggish.npy").unlink()
@@ -107,7 +114,7 @@ def test_all_problems_are_told_at_once(files):
     with pytest.raises(FeatureError) as caught:
         AVDataModule(**files).prepare()
     first, *lines = str(caught.value).splitlines()
-    assert "22 of 30 videos have files that cannot be used (missing=skip leaves them out)" in first
+    assert "22 of 30 videos have files that cannot be used (data.missing=skip" in first
     assert len(lines) == 21
     assert lines[0] == "  video '-train_0': -train_0_vggish.npy: missing"
     assert lines[-1] == "  … and 2 more"

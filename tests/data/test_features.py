@@ -1,13 +1,15 @@
 """Feature files: all that can be wrong with them is found, and only what is needed is read."""
 
 import dataclasses
+import gc
 import mmap
 import pickle
+import time
 
 import numpy as np
 import pytest
 
-from loco.data.features import FeatureLayout, FeatureStore
+from loco.data.features import FeatureLayout, FeatureStore, _parse_header
 from loco.errors import FeatureError
 from loco.structures import TimeGrid
 
@@ -273,3 +275,20 @@ def test_finds_videos_in_folders_and_among_names_that_begin_alike(tmp_path):
     (tmp_path / "y" / "rgb.npy").touch()
     layout = FeatureLayout(["{id}/rgb.npy"], ["{id}/audio.npy"], 25, 24, 8)
     assert FeatureStore(tmp_path, layout).find_videos() == ["y"]
+
+
+def test_headers_are_parsed_by_one_thread_at_a_time(tmp_path):
+    """Python 3.11 fails where the collector switches threads while two are in its parser."""
+    for number in range(24):  # lengths differ, so that no header is known from before
+        for pattern in LAYOUT.patterns:
+            np.save(tmp_path / pattern.format(id=number), np.ones((1 + number, 2), np.float32))
+    thresholds, switch = gc.get_threshold(), lambda *_: time.sleep(0)
+    gc.callbacks.append(switch)
+    gc.set_threshold(20)
+    try:
+        for _ in range(20):
+            _parse_header.cache_clear()
+            assert len(FeatureStore(tmp_path, LAYOUT).inspect(map(str, range(24))).lengths) == 24
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(switch)

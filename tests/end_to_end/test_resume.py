@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from helpers import Composer, Stopped
 from loco import runs
+from loco.errors import CheckpointError
+from loco.logs import read_log
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any]:
@@ -59,6 +62,10 @@ def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) 
     ):
         assert_same(expected[part], got[part], part)
     assert resumed == whole
+    logs = [read_log(tmp_path / run / "logs" / "metrics.csv") for run in ("whole", "resumed")]
+    assert logs[0].keys() == logs[1].keys()
+    for name, curve in logs[0].items():  # the resumed run's log begins with the stopped one's
+        np.testing.assert_array_equal(curve, logs[1][name], name)
     # the files too: the best checkpoint may be from before the stop
     for name in ("metrics.json", "predictions.json"):
         texts = [(tmp_path / run / name).read_text() for run in ("whole", "resumed")]
@@ -76,3 +83,16 @@ def test_the_best_checkpoint_survives_a_resume(tiny: Composer, tmp_path: Path) -
     assert best.read_bytes() == (tmp_path / "resumed/checkpoints/best.ckpt").read_bytes()
     assert torch.load(best, weights_only=True)["epoch"] == 0
     assert (tmp_path / "stopped/checkpoints/last.ckpt").is_file()
+
+
+def test_a_resumed_run_is_of_the_same_model(
+    finished_run: Path, tiny: Composer, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = tiny("attention.window_size=4", "model.dim=32", f"ckpt_path={finished_run}")
+    with pytest.raises(
+        CheckpointError,
+        match=r"last.ckpt: cannot go on with another model; .*window_size 8 → 4.*model.dim 16 → 32",
+    ):
+        runs.train(other)
+    runs.train(tiny("trainer.max_epochs=3", "optimizer.lr=0.5", f"ckpt_path={finished_run}"))
+    assert "other settings than before: optimizer.lr 0.001 → 0.5" in caplog.text

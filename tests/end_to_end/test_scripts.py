@@ -77,9 +77,8 @@ def test_predict_needs_no_annotations(trained: Path, synthetic_root: Path, tmp_p
 
 def test_evaluate_repeats_the_test(trained: Path, tmp_path: Path) -> None:
     done = call(
-        "evaluate.py", f"ckpt_path={trained / 'checkpoints' / 'best.ckpt'}",
-        f"output_dir={tmp_path / 'out'}", cwd=tmp_path,
-    )  # fmt: skip
+        "evaluate.py", f"ckpt_path={trained}", f"output_dir={tmp_path / 'out'}", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     ours, theirs = (
         json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path / "out", trained)
@@ -116,7 +115,7 @@ def test_errors_of_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_errors_of_missing_values(trained: Path, tmp_path: Path) -> None:
-    assert_error(call("evaluate.py", cwd=tmp_path), "ckpt_path")
+    assert_error(call("evaluate.py", cwd=tmp_path), "ckpt_path=… is needed; --help says more")
     assert_error(call("predict.py", f"ckpt_path={trained}", cwd=tmp_path), "data.root")
 
 

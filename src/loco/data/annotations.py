@@ -71,7 +71,12 @@ class Annotations(dict[str, Video]):
             )
         videos = [video for video in self.values() if video.subset == subset]
         if not videos:
-            raise AnnotationError(f"{self.source}: subset {subset!r} is asked for and has no video")
+            there = [name for name in SUBSETS if any(v.subset == name for v in self.values())]
+            raise AnnotationError(
+                f"{self.source}: subset {subset!r} is asked for and has no video; "
+                f"there are videos of {_either(there)}"
+                + (" (data.test_split= says which is tested)" if subset == "test" else "")
+            )
         return videos
 
 

@@ -225,10 +225,17 @@ class AVDataModule(lightning.LightningDataModule):
             log.info("checked %d files in %.1f s", files, time.perf_counter() - began)
         problems = inspection.problems
         bad = dict.fromkeys(problem.video_id for problem in problems)
+        if len(bad) == videos and all(problem.reason == "missing" for problem in problems):
+            held = sorted(path.name for path in store.root.iterdir())[:3]
+            raise FeatureError(
+                f"{store.root}: holds no file of the {videos} videos under the names of the "
+                f"layout, {', '.join(self.layout.patterns)}; what it holds: "
+                + (", ".join(held) + ", …" if held else "nothing")
+            )
         if problems and self.missing == "error":
             raise FeatureError(
                 f"{self.root}: {len(bad)} of {videos} videos have files that cannot be used "
-                f"(missing=skip leaves them out):\n{_lines(problems)}"
+                f"(data.missing=skip leaves them out):\n{_lines(problems)}"
             )
         if problems:
             log.warning(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import io
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,9 @@ from loco.structures import TimeGrid
 
 DTYPES = (np.dtype(np.float16), np.dtype(np.float32))
 _HEAD_BYTES = 128  # what numpy writes for an ordinary 2-D array; longer headers are read again
+# CPython 3.11 counts how deep its parser is for all threads together, and numpy parses headers with
+# it: two threads at a time could end in a SystemError, "AST constructor recursion depth mismatch"
+_PARSING = threading.Lock()
 _THREADS = 8  # hides the latency of a network file system
 
 
@@ -301,10 +305,11 @@ def _parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, int] | None:
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+        with _PARSING:
+            if version == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
     except (ValueError, TypeError, SyntaxError, EOFError):
         return None
     return shape, dtype, stream.tell()

@@ -91,6 +91,8 @@ class LoCo(nn.Module):
                 layer_scale=layer_scale,
             )
 
+        if num_levels < 1:
+            raise ValueError(f"num_levels must be at least 1, got {num_levels}")
         self.visual_encoder = encoder(visual_channels)
         self.audio_encoder = encoder(audio_channels)
         self.pyramid = CrossModalPyramid(

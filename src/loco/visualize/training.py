@@ -60,7 +60,7 @@ def plot_curve(
     scale: float = 1.0,
     axes: Axes | None = None,
 ) -> Figure:
-    """One logged curve of several runs over the training steps.
+    """One logged curve of several runs: of the validation over epochs, others over steps.
 
     Args:
         logs: log of each run, by its label in the legend; runs without the curve are left out.
@@ -70,12 +70,15 @@ def plot_curve(
         scale: what values are multiplied by.
         axes: where to draw; a new figure by default.
     """
-    figure, axes = new_axes(axes, title, "training step", unit)
+    by_epoch = name.startswith("val/")
+    figure, axes = new_axes(axes, title, "epoch" if by_epoch else "training step", unit)
     for i, (label, log) in enumerate(logs.items()):
         if name in log:
+            curve = log[name]
             axes.plot(
-                log[name].steps, scale * log[name].values, label=label, color=color_of(i),
-                marker=MARKERS[i % len(MARKERS)], markersize=3, markevery=0.1, linewidth=1.2,
+                curve.epochs if by_epoch else curve.steps, scale * curve.values, label=label,
+                color=color_of(i), marker=MARKERS[i % len(MARKERS)], markersize=3,
+                markevery=max(1, len(curve.values) // 10), linewidth=1.2,
             )  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(axes, fontsize=7)
