@@ -148,6 +148,16 @@ def test_a_setting_that_a_row_has_not(tmp_path: Path) -> None:
     assert make_rows(read_jobs([tmp_path]))[1].settings["attention.window_size"] == "–"
 
 
+def test_the_same_value_in_other_words_is_the_same_row(tmp_path: Path) -> None:
+    words = ({"rate": "1.0", "big": "True"}, {"rate": "1", "big": "true"}, {"rate": "1e-3"})
+    for number, overrides in enumerate(words):
+        job = {**overrides, "seed": number}
+        make_job(tmp_path, number, job, 0.1, config={"rate": 1.0, "big": None})
+    rows = make_rows(read_jobs([tmp_path]))
+    assert [list(row.settings.values()) for row in rows] == [["1", "true"], ["0.001", "–"]]
+    assert find_row(rows, "rate=1.00") == 0
+
+
 def test_reference(sweep: Path) -> None:
     rows = table_of(sweep).rows
     assert find_row(rows, "attention=cdp") == 1

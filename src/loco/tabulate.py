@@ -76,9 +76,21 @@ class Job:
         return self.last_logged.get(name, math.nan)
 
     def value(self, key: str) -> str:
-        """A setting as it was written, whether an override or a default."""
-        value = self.overrides.get(key, self.settings.get(key, MISSING))
-        return MISSING if value is None else str(value)
+        """A setting, whether an override or a default; the same text for the same value."""
+        return plain_text(self.overrides.get(key, self.settings.get(key, MISSING)))
+
+
+def plain_text(value: Any) -> str:
+    """A value as tables write it: 1 for 1.0, true for True, a dash for none."""
+    text = str(value)
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    if text in ("None", "null"):
+        return MISSING
+    try:
+        return f"{float(text):.12g}"
+    except ValueError:
+        return text
 
 
 @dataclass
@@ -280,7 +292,7 @@ def find_row(rows: Sequence[Row], reference: str) -> int:
     found = [
         i
         for i, row in enumerate(rows)
-        if all(row.settings.get(key) == value for key, value in wanted.items())
+        if all(row.settings.get(key) == plain_text(value) for key, value in wanted.items())
     ]
     if len(found) != 1:
         names = "; ".join(row.name for row in rows)
