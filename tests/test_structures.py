@@ -70,3 +70,15 @@ def test_a_batch_moves_its_features_and_keeps_its_truth() -> None:
     assert moved.mask.is_meta
     assert moved.events is batch.events
     assert not moved.durations.is_meta
+
+
+def test_events_are_shown_in_a_line() -> None:
+    events = Events(torch.tensor([[0.5, 4.25]] * 4), torch.arange(4), torch.full((4,), 0.75))
+    assert repr(events) == (
+        "Events(4: label 0 at 0.50–4.25 s, 0.750; label 1 at 0.50–4.25 s, 0.750; "
+        "label 2 at 0.50–4.25 s, 0.750; …)"
+    )
+    assert (
+        repr(Events(events.segments[:1], events.labels[:1])) == "Events(1: label 0 at 0.50–4.25 s)"
+    )
+    assert repr(Events.empty()) == "Events(0)"

@@ -98,6 +98,19 @@ class Events:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        """How many, and the first three: `Events(2: label 3 at 0.50–4.25 s, …)`."""
+        first = [
+            f"label {label} at {start:.2f}–{end:.2f} s"
+            for label, (start, end) in zip(self.labels[:3], self.segments[:3], strict=True)
+        ]
+        if self.scores is not None:
+            first = [
+                f"{text}, {score:.3f}" for text, score in zip(first, self.scores, strict=False)
+            ]
+        more = ["…"] if len(self) > 3 else []
+        return f"Events({len(self)}: {'; '.join(first + more)})" if len(self) else "Events(0)"
+
     def __getitem__(self, index: Tensor | slice) -> Events:
         """The events at a boolean mask, an index tensor or a slice."""
         scores = None if self.scores is None else self.scores[index]

@@ -31,7 +31,7 @@ def plot_losses(log: Mapping[str, Curve], axes: Axes | None = None) -> Figure:
             )
     if all(curve.values.min() > 0 for name, curve in log.items() if name in names):
         axes.set_yscale("log")
-    legend(axes, loc="lower left", fontsize=7)
+    legend(axes, loc="upper right", fontsize=7, ncols=2)
     return figure
 
 
