@@ -190,7 +190,8 @@ def finished_sweep(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("sweep") / "sweep"
     done = call(
         ["train.py", "-m", "attention=fixed,cdp", f"data.root={synthetic_root}",
-         f"hydra.sweep.dir={folder}", "trainer.max_epochs=1", *TINY_DATA, *TINY_MODEL, *QUIET],
+         f"hydra.sweep.dir={folder}", "trainer.max_epochs=1", "trainer.log_every_n_steps=1",
+         *TINY_DATA, *TINY_MODEL, *QUIET],
         folder.parent, {},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
