@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from loco.logs import Curve, read_log
 from loco.tabulate import Row
@@ -28,11 +29,10 @@ def mean_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 
 def row_logs(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
-    """The logged curves of each row's first finished job, by the row's label."""
+    """The logged curves of each row's first finished job that has a log, by the row's label."""
     logs = {}
     for row in rows:
-        if row.finished:
-            path = row.finished[0].folder / "logs" / "metrics.csv"
-            if path.is_file():
-                logs[label(row)] = read_log(path)
+        paths = (job.folder / "logs" / "metrics.csv" for job in row.finished)
+        if path := next(filter(Path.is_file, paths), None):
+            logs[label(row)] = read_log(path)
     return logs
