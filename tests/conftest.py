@@ -12,7 +12,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, compose_config
+from helpers import Composer, tiny_config
 from loco import runs
 
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -31,18 +31,7 @@ def tiny(synthetic_root: Path, tmp_path: Path) -> Composer:
     """Composes a training run of seconds, into a folder of its own."""
 
     def composer(*overrides: str, output: str = "run") -> DictConfig:
-        return compose_config(
-            "train",
-            [
-                f"data.root={synthetic_root}",
-                f"output_dir={tmp_path / output}",
-                "trainer.max_epochs=2",
-                *TINY_DATA,
-                *TINY_MODEL,
-                *QUIET,
-                *overrides,
-            ],
-        )
+        return tiny_config(synthetic_root, tmp_path / output, *overrides)
 
     return composer
 
@@ -51,20 +40,7 @@ def tiny(synthetic_root: Path, tmp_path: Path) -> Composer:
 def finished_run(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small finished run; tests read it, and write nowhere in it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    runs.train(
-        compose_config(
-            "train",
-            [
-                f"data.root={synthetic_root}",
-                f"output_dir={folder}",
-                "trainer.max_epochs=2",
-                "trainer.log_every_n_steps=1",
-                *TINY_DATA,
-                *TINY_MODEL,
-                *QUIET,
-            ],
-        )
-    )
+    runs.train(tiny_config(synthetic_root, folder, "trainer.log_every_n_steps=1"))
     return folder
 
 

@@ -38,6 +38,12 @@ def compose_config(name: str, overrides: list[str]) -> DictConfig:
         return compose(name, overrides=overrides)
 
 
+def tiny_config(root: Path, output: Path, *overrides: str) -> DictConfig:
+    """A training run of seconds, two epochs on the data below `root`."""
+    settings = [f"data.root={root}", f"output_dir={output}", "trainer.max_epochs=2"]
+    return compose_config("train", [*settings, *TINY_DATA, *TINY_MODEL, *QUIET, *overrides])
+
+
 class Stopped(Exception):
     """Stands for whatever ends a run early."""
 

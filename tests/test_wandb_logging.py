@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from helpers import Composer
+from helpers import Composer, tiny_config
 from loco import runs
 from loco.wandb_logging import WandbMedia
 
@@ -67,25 +67,11 @@ def history(found: list[Any]) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def run_folder(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of two epochs."""
-    from helpers import QUIET, TINY_DATA, TINY_MODEL, compose_config
-
     folder = tmp_path_factory.mktemp("sweep") / "seed-4"
     runs.train(
-        compose_config(
-            "train",
-            [
-                f"data.root={synthetic_root}",
-                f"output_dir={folder}",
-                "trainer.max_epochs=2",
-                "seed=4",
-                *TINY_DATA,
-                *TINY_MODEL,
-                *QUIET,
-                "logger=wandb",
-                "logger.offline=true",
-                "trainer.log_every_n_steps=1",
-                "callbacks.wandb.num_videos=2",
-            ],
+        tiny_config(
+            synthetic_root, folder, "seed=4", "logger=wandb", "logger.offline=true",
+            "trainer.log_every_n_steps=1", "callbacks.wandb.num_videos=2",
         )
     )  # fmt: skip
     return folder
