@@ -31,6 +31,7 @@ def plot_losses(log: Mapping[str, Curve], axes: Axes | None = None) -> Figure:
             )
     if all(curve.values.min() > 0 for name, curve in log.items() if name in names):
         axes.set_yscale("log")
+        axes.set_ylim(top=3 * axes.get_ylim()[1])  # room for the legend
     legend(axes, loc="upper right", fontsize=7, ncols=2)
     return figure
 
