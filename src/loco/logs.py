@@ -5,11 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from lightning.pytorch.loggers import CSVLogger, Logger
 
 from loco.errors import LocoError
 
@@ -50,19 +48,21 @@ def read_log(path: str | Path) -> dict[str, Curve]:
     return {name: Curve(*np.array(points).T) for name, points in sorted(columns.items())}
 
 
-def continue_log(loggers: Iterable[Logger], checkpoint: Path) -> None:
-    """Begin the CSV log of a resumed run with what was logged up to its checkpoint.
+def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
+    """Begin the CSV log of a resumed run with what an earlier one logged.
 
     Args:
         loggers: of the trainer, before anything is logged.
-        checkpoint: in the `checkpoints` of a run's folder.
+        folder: of the earlier run.
+        steps: how many of its optimiser steps count.
     """
-    earlier = checkpoint.parent.parent / "logs" / "metrics.csv"
+    from lightning.pytorch.loggers import CSVLogger  # here: tables read logs without torch
+
+    earlier = folder / "logs" / "metrics.csv"
     if not earlier.is_file():
         return
-    done = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
     with earlier.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"] or 0) < done]
+        rows = [row for row in csv.DictReader(file) if int(row["step"] or 0) < steps]
     tested = {name for row in rows for name in row if name.startswith("test/") and row[name]}
     rows = [row for row in rows if not any(row[name] for name in tested)]
     names = sorted({name for row in rows for name, value in row.items() if value})

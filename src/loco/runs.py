@@ -124,9 +124,9 @@ def train(config: DictConfig) -> dict[str, float]:
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
     }
-    if resume:
-        check_resumes(resume, kept)
     module = build_module(kept, optimizer=instantiate(config.optimizer), seed=config.seed)
+    if resume:
+        steps = check_resumes(resume, module, kept)
     callbacks = build_callbacks(config)
     trainer: lightning.Trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=instantiate(config.logger)
@@ -135,7 +135,7 @@ def train(config: DictConfig) -> dict[str, float]:
         output.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, output / "config.yaml", resolve=True)
         if resume:
-            continue_log(trainer.loggers, resume)
+            continue_log(trainer.loggers, resume.parent.parent, steps)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
     except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
@@ -192,7 +192,8 @@ def predict(config: DictConfig) -> dict[str, Events]:
         IncompleteError: at the end, where videos had to be left out; it names them.
     """
     check_formats(config.formats)
-    file, _ = find_checkpoint(config.ckpt_path, best=True), config.data.root
+    _ = config.data.root  # where it is missing that is told before a checkpoint is loaded
+    file = find_checkpoint(config.ckpt_path, best=True)
     log.info("predicting with %s", file)
     module = load_module(file)
     kept = {key: module.hparams["data"].get(key) for key in FILE_KEYS}
@@ -248,27 +249,34 @@ def build_callbacks(config: DictConfig) -> list[Callback]:
     return [instantiate(callback) for callback in config.callbacks.values() if callback]
 
 
-def check_resumes(file: Path, config: dict[str, Any]) -> None:
-    """Refuse to go on with another model than a checkpoint's; tell what else is different.
+def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]) -> int:
+    """Refuse to go on with other weights than a checkpoint's; tell what else is different.
+
+    Returns:
+        the optimiser steps that were done.
 
     Raises:
-        CheckpointError: names the settings that differ.
+        CheckpointError: the weights do not fit; names the settings that differ.
     """
-    kept = load_checkpoint(file)["hyper_parameters"]
+    checkpoint = load_checkpoint(file)
+    kept, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
     then, now = (flat(OmegaConf.create(settings)) for settings in (kept, config))
     differing = {
         key: key if key == "class_names" else f"{key} {then.get(key)} → {now.get(key)}"
         for key in sorted(then.keys() | now.keys())
         if then.get(key) != now.get(key) and not key.startswith(("data.root", "data.num_workers"))
     }
-    parts = (*MODEL_KEYS, "visual_channels", "audio_channels", "class_names")
-    if fatal := [text for key, text in differing.items() if key.partition(".")[0] in parts]:
+    shapes = {name: value.shape for name, value in module.state_dict().items()}
+    if shapes != {name: value.shape for name, value in state.items()}:
+        parts = (*MODEL_KEYS, "visual_channels", "audio_channels", "class_names")
+        changed = [text for key, text in differing.items() if key.partition(".")[0] in parts]
         raise CheckpointError(
             f"{file}: cannot go on with another model; give the overrides of its run again "
-            f"(it had → now: {', '.join(fatal)})"
+            f"(it had → now: {', '.join(changed)})"
         )
     if differing:
         log.warning("going on with other settings than before: %s", ", ".join(differing.values()))
+    return int(checkpoint["global_step"])
 
 
 def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> None:

@@ -94,5 +94,9 @@ def test_a_resumed_run_is_of_the_same_model(
         match=r"last.ckpt: cannot go on with another model; .*window_size 8 → 4.*model.dim 16 → 32",
     ):
         runs.train(other)
-    runs.train(tiny("trainer.max_epochs=3", "optimizer.lr=0.5", f"ckpt_path={finished_run}"))
-    assert "other settings than before: optimizer.lr 0.001 → 0.5" in caplog.text
+    others = ["trainer.max_epochs=3", "optimizer.lr=0.5", "model.decoding.nms=hard"]
+    runs.train(tiny(*others, f"ckpt_path={finished_run}"))  # the same weights: these are told
+    assert (
+        "other settings than before: model.decoding.nms soft → hard, optimizer.lr 0.001 → 0.5"
+        in (caplog.text)
+    )
