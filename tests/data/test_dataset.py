@@ -154,7 +154,7 @@ def test_cropped_item_moves_time_zero(tmp_path, epoch):
     assert sample.duration == GRID.end_seconds(50)
     assert len(sample.events) > 0
     moved = start * 8 / 25
-    window = GRID.to_seconds(0.0) + moved, GRID.to_seconds(50.0) + moved
+    window = moved, moved + GRID.end_seconds(50)
     for (begin, end), label in zip(
         sample.events.segments.tolist(), sample.events.labels.tolist(), strict=True
     ):
@@ -162,6 +162,17 @@ def test_cropped_item_moves_time_zero(tmp_path, epoch):
         original = segments[label]
         assert begin + moved == pytest.approx(max(original[0], window[0]))
         assert end + moved == pytest.approx(min(original[1], window[1]))
+
+
+def test_an_event_that_goes_on_before_the_crop_begins_at_time_zero(tmp_path):
+    """Clipped in seconds, not at the first step's centre: that would teach a start 0.48 s late."""
+    whole = [(0.0, GRID.end_seconds(150))]
+    dataset = make_dataset(tmp_path, {"a": (150, whole)}, RandomCrop(100, None, 7))
+    for epoch in range(10):
+        sample = dataset.sample(0, epoch)
+        assert sample.events.segments.tolist() == [[0.0, sample.duration]]
+        first_step = GRID.to_steps(sample.events.segments)[0, 0]
+        assert first_step < 0  # so the point at step 0 lies strictly inside the event
 
 
 @pytest.mark.parametrize("grid", [(25, 24, 8), (16, 16, 4), (16, 16, 16), (8, 2, 8)])

@@ -167,20 +167,20 @@ class VideoDataset(Dataset[Batch]):
             segment_steps = self.grid.to_steps(segments)
             start, length, keep = self.crop.draw(num_steps, segment_steps, epoch, index)
             if length < num_steps:
-                window = np.clip(segment_steps[keep], start, start + length) - start
-                duration = self._crop_duration(duration, start, length)
-                segments = np.clip(self.grid.to_seconds(window), 0.0, duration)
+                moved = start * self.grid.stride / self.grid.fps
+                duration = self._crop_duration(duration - moved, length)
+                # in seconds: the crop shows half a window before its first step's centre
+                segments = np.clip(segments[keep] - moved, 0.0, duration)
                 labels = labels[keep]
         visual, audio = self.store.load(self.video_ids[index], start, start + length)
         events = Events(torch.tensor(segments), torch.tensor(labels))
         return Sample(self.video_ids[index], index, visual, audio, duration, events)
 
-    def _crop_duration(self, duration: float, start: int, length: int) -> float:
-        """Seconds to the crop's end, or to the end of the video if that comes first."""
-        moved = self.grid.to_seconds(float(start)) - self.grid.to_seconds(0.0)
+    def _crop_duration(self, rest: float, length: int) -> float:
+        """Seconds to the crop's end, or the rest of the video if that is less."""
         # a grid of windows shorter than two strides has its last window end before `length`
         end = max(self.grid.end_seconds(length), self.grid.to_seconds(float(length)))
-        return max(min(end, duration - moved), 0.0)
+        return max(min(end, rest), 0.0)
 
 
 def collate(samples: Sequence[Sample], grid: TimeGrid) -> Batch:
