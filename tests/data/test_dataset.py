@@ -1,7 +1,7 @@
 """Crops, batches and their order: right, and functions of (seed, epoch, index) alone."""
 
 import pickle
-from itertools import pairwise
+from itertools import combinations, pairwise
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -296,6 +296,24 @@ def test_order_is_a_function_of_seed_and_epoch(training):
     assert (orders[0] == orders[1]) == (not training)
     assert orders[0] != sorted(orders[0])
     assert orders[0] != indices(sampler(200, 16, training, seed=1))
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(400, 16), (6489, 16), (64, 8)])
+def test_batch_partners_change_from_epoch_to_epoch(count, batch_size):
+    """A pool of a quarter of the split can repeat four times what chance would, hardly more."""
+
+    def partners(epoch):
+        batches = sampler(count, batch_size)
+        batches.set_epoch(epoch)
+        return {
+            frozenset(pair)
+            for batch in batches
+            for pair in combinations([index for _, index in batch], 2)
+        }
+
+    first, *later = (partners(epoch) for epoch in range(4))
+    repeated = np.mean([len(first & others) / len(first) for others in later])
+    assert repeated < max(4.5 * (batch_size - 1) / (count - 1), 0.05)
 
 
 def test_training_gives_epoch_keys_of_the_lengths_of_that_epoch():

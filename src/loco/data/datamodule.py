@@ -50,6 +50,7 @@ class AVDataModule(lightning.LightningDataModule):
         max_length_difference: steps by which the files of a video may differ in length.
         test_split: the split that is tested on, for data sets without a test split.
         predict_split: the split that is predicted; None is every video found in `root`.
+        pool_batches: batches that are sorted by length together, see `LengthBatchSampler`.
         seed: start of shuffling and crops, ≥ 0.
         pin_memory: page-locked batches, for a GPU.
 
@@ -72,6 +73,7 @@ class AVDataModule(lightning.LightningDataModule):
         max_length_difference: int = 8,
         test_split: str = "test",
         predict_split: str | None = None,
+        pool_batches: int = 32,
         seed: int = 0,
         pin_memory: bool = False,
     ) -> None:
@@ -82,7 +84,12 @@ class AVDataModule(lightning.LightningDataModule):
             if split is not None and split not in SUBSETS:
                 raise ValueError(f"{name} must be one of {SUBSETS}, got {split!r}")
         eval_batch_size = batch_size if eval_batch_size is None else eval_batch_size
-        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+        sizes = {
+            "batch_size": batch_size,
+            "eval_batch_size": eval_batch_size,
+            "pool_batches": pool_batches,
+        }
+        for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name} must be ≥ 1, got {size}")
         if crop_ratio is not None and len(crop_ratio) != 2:
@@ -99,6 +106,7 @@ class AVDataModule(lightning.LightningDataModule):
         self.max_length_difference = max_length_difference
         self.test_split = test_split
         self.predict_split = predict_split
+        self.pool_batches = pool_batches
         self.seed = seed
         self.pin_memory = pin_memory
         self.annotations: Annotations | None = None
@@ -301,6 +309,7 @@ class AVDataModule(lightning.LightningDataModule):
             seed=self.seed,
             num_replicas=distributed.get_world_size() if parallel else 1,
             rank=distributed.get_rank() if parallel else 0,
+            pool_batches=self.pool_batches,
         )
         return ResumableLoader(
             dataset,

@@ -35,7 +35,9 @@ class LengthBatchSampler(Sampler[list[Key]]):
         seed: start of the shuffling, ≥ 0.
         num_replicas: processes.
         rank: which of them this is.
-        pool_batches: global batches in a pool; more waste less and shuffle less.
+        pool_batches: global batches in a pool; more waste less and shuffle less. A pool is never
+            more than a quarter of the videos (or one batch, if that is more): else the same videos
+            would share a batch in epoch after epoch.
 
     Raises:
         ValueError: a setting is out of its range, or there is no video.
@@ -71,7 +73,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         self.seed = seed
         self.num_replicas = num_replicas
         self.rank = rank
-        self.pool_batches = pool_batches
+        self.pool_batches = min(pool_batches, max(1, self.count // (4 * self.global_batch)))
         self.epoch = 0
         self.first_batch = 0  # where the next iteration begins
 
