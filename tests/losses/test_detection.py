@@ -115,6 +115,28 @@ def test_the_normalizer_moves_in_training_only_and_is_saved() -> None:
     assert other.normalizer == criterion.normalizer
 
 
+def test_a_point_that_is_positive_for_two_classes_counts_once() -> None:
+    logits, offsets, mask, positives = example()
+    twice = Positives(*(torch.cat([field, field[:1]]) for field in positives))
+    twice.label[-1] = 1
+    criterion = DetectionLoss(normalizer=100.0)
+    losses = criterion(logits, offsets, mask, twice)
+    assert criterion.normalizer.item() == pytest.approx(0.9 * 100 + 0.1 * 2)
+    assert losses["normalizer"] == criterion.normalizer
+
+
+def test_two_losses_before_one_backward() -> None:
+    """`forward` changes no tensor that an earlier graph still needs."""
+    logits, offsets, mask, positives = example()
+    logits.requires_grad_()
+    criterion = DetectionLoss()
+    total = sum(criterion(logits, offsets, mask, positives)["loss_cls"] for _ in range(2))
+    assert isinstance(total, torch.Tensor)
+    total.backward()
+    assert logits.grad is not None
+    assert criterion.normalizer.item() == pytest.approx(250 * 0.81 + 2 * (0.09 + 0.1))
+
+
 def test_an_unknown_regression_loss_is_refused() -> None:
     with pytest.raises(ValueError, match="giou"):
         DetectionLoss(regression="iou")  # type: ignore[arg-type]

@@ -50,8 +50,10 @@ def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
 class DetectionLoss(nn.Module):
     """Focal loss over all real points, IoU loss over the positive ones, in a steady proportion.
 
-    Both are sums, divided by a moving average of the number of positives; it lives in a buffer, so
-    that a resumed run goes on with it. Across processes the average number counts.
+    Both are sums, divided by a moving average of the number of positive points, as UnAV's code
+    counts them: one that is positive for two classes is one. The average lives in a buffer, so that
+    a resumed run goes on with it; it moves after each call in training mode (a forward hook), so
+    that `forward` itself changes nothing. Across processes the average number counts.
 
     Args:
         regression: `giou` (the paper) or `diou` (UnAV's code).
@@ -80,6 +82,7 @@ class DetectionLoss(nn.Module):
         self.gamma = gamma
         self.momentum = momentum
         self.register_buffer("normalizer", torch.tensor(float(normalizer)))
+        self.register_forward_hook(_keep_normalizer)
 
     def forward(
         self, logits: Tensor, offsets: Tensor, mask: Tensor, positives: Positives
@@ -93,7 +96,7 @@ class DetectionLoss(nn.Module):
             positives: the points that stand for events; those outside the mask do not count.
 
         Returns:
-            `loss_cls` and `loss_reg`, scalars.
+            `loss_cls` and `loss_reg`, scalars, and `normalizer`, what both were divided by.
         """
         real = mask[positives.video, positives.point]
         video, point, label = (
@@ -106,16 +109,29 @@ class DetectionLoss(nn.Module):
         regression = self.regression_loss(
             offsets[video, point, label], positives.offsets[real].to(offsets.dtype)
         ).sum()
+        normalizer = self.normalizer
         if self.training:
-            self._count(len(video))
+            points = len(torch.unique(video * mask.shape[1] + point))
+            normalizer = normalizer.lerp(self._mean_count(points), 1 - self.momentum)
         return {
-            "loss_cls": classification / self.normalizer,
-            "loss_reg": regression / self.normalizer,
+            "loss_cls": classification / normalizer,
+            "loss_reg": regression / normalizer,
+            "normalizer": normalizer,
         }
 
-    def _count(self, positives: int) -> None:
-        count = self.normalizer.new_tensor(float(max(positives, 1)))
+    def _mean_count(self, points: int) -> Tensor:
+        """The positive points of a process, on average over all of them; at least 1."""
+        count = self.normalizer.new_tensor(float(max(points, 1)))
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(count)
             count /= torch.distributed.get_world_size()
-        self.normalizer.lerp_(count, 1 - self.momentum)
+        return count
+
+
+@torch.no_grad()
+def _keep_normalizer(
+    criterion: nn.Module, arguments: tuple[object, ...], losses: dict[str, Tensor]
+) -> None:
+    """Go on from the moving average that a call ended with."""
+    if criterion.training:
+        criterion.get_buffer("normalizer").copy_(losses["normalizer"])
