@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from loco.models.loco import LoCo
-from loco.optim import AdamW, WarmupCosine, parameter_groups
+from loco.optim import AdamW, WarmupCosine, clip_gradients, parameter_groups
 
 
 def test_warm_up_then_cosine() -> None:
@@ -19,17 +19,44 @@ def test_warm_up_then_cosine() -> None:
     assert factor(500) == pytest.approx(0)
 
 
+FACTORS = {"log_sigma": 10.0, "log_temperature": 5.0}
+
+
 def test_biases_norms_scales_sigma_and_temperature_do_not_decay() -> None:
     model = LoCo(4, 4, 2, dim=8, heads=2)
-    decayed, free = (set(map(id, g["params"])) for g in parameter_groups(model, 0.1))
-    names = {id(p): name for name, p in model.named_parameters()}
-    assert decayed | free == set(names)
-    for key in free:
-        assert names[key].endswith(("bias", "norm.weight", "scale", "scales", "log_sigma",
-                                    "temperature")) or "norms." in names[key]  # fmt: skip
-    for key in decayed:
-        assert names[key].endswith("weight")
-        assert "norm" not in names[key]
+    groups = parameter_groups(model, 1e-3, 0.1, FACTORS)
+    named = {id(p): name for name, p in model.named_parameters()}
+    names = [{named[id(p)] for p in group["params"]} for group in groups]
+    decayed, free, sigma, temperature = names
+    assert sum(map(len, names)) == len(set().union(*names)) == len(named)
+    assert decayed == {n for n, p in model.named_parameters() if p.ndim >= 2}
+    assert sigma == {"correspondence.target.log_sigma"}
+    assert temperature == {"correspondence.log_temperature"}
+    assert all("norm" in n or n.endswith(("bias", "scale", "scales")) for n in free)
+    assert [group["weight_decay"] for group in groups] == [0.1, 0, 0, 0]
+    assert [group["lr"] for group in groups] == pytest.approx([1e-3, 1e-3, 1e-2, 5e-3])
+
+
+def test_groups_without_parameters_are_left_out() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    model[0].bias.requires_grad_(False)
+    decayed, free = parameter_groups(model, 1e-3, 0.1, FACTORS)
+    assert len(decayed["params"]) == 1
+    assert len(free["params"]) == 2  # the norm's weight and bias
+
+
+def test_groups_apart_are_clipped_on_their_own() -> None:
+    model = LoCo(4, 4, 2, dim=8, heads=2)
+    optimizer, _ = AdamW()(model, total_steps=8, steps_per_epoch=2)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 0.01)
+    model.correspondence.log_temperature.grad.fill_(1e4)
+    before = torch.cat([p.grad.flatten() for p in optimizer.param_groups[0]["params"]])
+    clip_gradients(optimizer, 1.0)
+    assert model.correspondence.log_temperature.grad.item() == pytest.approx(1.0, rel=1e-4)
+    assert model.correspondence.target.log_sigma.grad.item() == pytest.approx(0.01)
+    after = torch.cat([p.grad.flatten() for p in optimizer.param_groups[0]["params"]])
+    assert (after / before).min() > 0.5  # the huge one took nothing from the others
 
 
 def test_steps_of_a_short_training_are_half_warm_up_at_most() -> None:

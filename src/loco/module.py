@@ -21,7 +21,7 @@ from loco.data.dataset import collate
 from loco.distributed import merged
 from loco.errors import TrainingError
 from loco.metrics import DetectionMAP
-from loco.optim import OptimizerFactory
+from loco.optim import OptimizerFactory, clip_gradients
 from loco.structures import Batch, Events, Sample, TimeGrid
 
 
@@ -111,6 +111,18 @@ class LocalizationModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As the trainer says; by norm, groups with `clip_apart` are clipped on their own."""
+        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            clip_gradients(optimizer, float(gradient_clip_val))
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     # -- evaluation -------------------------------------------------------------------------------
 

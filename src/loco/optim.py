@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+NORMS = ("Norm", "Norm1d", "Norm2d", "Norm3d")
+"""How the names of normalisation layers end."""
 
 
 class OptimizerFactory(Protocol):
@@ -19,13 +23,47 @@ class OptimizerFactory(Protocol):
     ) -> tuple[torch.optim.Optimizer, LRScheduler]: ...
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices and kernels decay; biases, norms, channel scales, σ and τ (all below 2-D) do not."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def parameter_groups(
+    model: nn.Module, lr: float, weight_decay: float, lr_factors: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Groups by name: weights decay; biases, norms and scales do not; some learn at another rate.
+
+    Args:
+        model: whose parameters are grouped, those that require a gradient.
+        lr: learning rate.
+        weight_decay: of parameters named `…weight`, but for those of normalisation layers.
+        lr_factors: by the last part of a name, such as `log_sigma`: a factor on the learning rate.
+            Each is a group of its own, without decay and with `clip_apart`.
+    """
+    groups: dict[str, dict[str, Any]] = {
+        "decayed": {"weight_decay": weight_decay, "lr": lr},
+        "free": {"weight_decay": 0.0, "lr": lr},
+    }
+    for name, factor in lr_factors.items():
+        groups[name] = {"weight_decay": 0.0, "lr": lr * factor, "clip_apart": True}
+    for group in groups.values():
+        group["params"] = []
+    for owner_name, owner in model.named_modules():
+        for name, parameter in owner.named_parameters(owner_name, recurse=False):
+            if parameter.requires_grad:
+                last = name.rpartition(".")[2]
+                decays = last.endswith("weight") and not type(owner).__name__.endswith(NORMS)
+                key = last if last in lr_factors else "decayed" if decays else "free"
+                groups[key]["params"].append(parameter)
+    return [group for group in groups.values() if group["params"]]
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, norm: float) -> None:
+    """Clip the gradient's norm, that of each group with `clip_apart` on its own.
+
+    A scalar such as LCC's temperature can have a larger gradient than all other parameters
+    together, which clipped with it would hardly move.
+    """
+    groups = optimizer.param_groups
+    together = [p for group in groups if not group.get("clip_apart") for p in group["params"]]
+    apart = [group["params"] for group in groups if group.get("clip_apart")]
+    for parameters in (together, *apart):
+        torch.nn.utils.clip_grad_norm_(parameters, norm)
 
 
 @dataclass(frozen=True)
@@ -50,16 +88,21 @@ class AdamW:
         lr: learning rate after the warm-up.
         weight_decay: of matrices and kernels.
         warmup_epochs: epochs of warm-up, at most half the training; cosine to the end after them.
+        lr_factors: factors on the learning rate, see `parameter_groups`; by default σ and τ of
+            LCC, which are learnt as logarithms, go ten times as fast.
     """
 
     lr: float = 1e-4
     weight_decay: float = 1e-4
     warmup_epochs: float = 5
+    lr_factors: Mapping[str, float] = field(
+        default_factory=lambda: {"log_sigma": 10.0, "log_temperature": 10.0}
+    )
 
     def __call__(
         self, model: nn.Module, *, total_steps: int, steps_per_epoch: int
     ) -> tuple[torch.optim.Optimizer, LRScheduler]:
-        groups = parameter_groups(model, self.weight_decay)
+        groups = parameter_groups(model, self.lr, self.weight_decay, self.lr_factors)
         optimizer = torch.optim.AdamW(groups, lr=self.lr)
         warmup_steps = min(round(self.warmup_epochs * steps_per_epoch), total_steps // 2)
         return optimizer, LambdaLR(optimizer, WarmupCosine(warmup_steps, total_steps))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from loco.losses.correspondence import (
     CorrespondenceLoss,
@@ -101,7 +102,7 @@ def test_sigma_and_temperature_learn(normalize: bool, divergence: str) -> None:
     out = loss(*torch.randn(2, 3, 6, 8), MASK)
     out["loss_lcc"].backward()
     assert target.log_sigma.grad != 0
-    assert loss.temperature.grad != 0
+    assert loss.log_temperature.grad != 0
     assert out["lcc/sigma"] == 1
     assert not out["lcc/sigma"].requires_grad
 
@@ -117,13 +118,60 @@ def test_sigma_stays_positive_and_fixed_sigma_is_no_parameter() -> None:
 
 
 def test_temperature_is_kept_in_its_range() -> None:
+    """By its parametrisation, whatever is learnt, and with a gradient that is no jump."""
+    for start in (0.0011, 0.07, 0.49):
+        assert CorrespondenceLoss(8, temperature=start).temperature.item() == pytest.approx(start)
     loss = CorrespondenceLoss(8)
-    loss.temperature.data.fill_(7.0)
-    loss(*torch.randn(2, 3, 6, 8), MASK)
-    assert loss.temperature.item() == pytest.approx(0.5)
-    loss.temperature.data.fill_(-1.0)
-    loss(*torch.randn(2, 3, 6, 8), MASK)
-    assert loss.temperature.item() == pytest.approx(0.001)
+    for learnt, expected in ((50.0, 0.5), (-50.0, 0.001)):
+        loss.log_temperature.data.fill_(learnt)
+        assert loss.temperature.item() == pytest.approx(expected)
+        assert loss(*torch.randn(2, 3, 6, 8), MASK)["loss_lcc"].isfinite()
+
+
+def test_learning_a_logarithm_leaves_the_gradient_small() -> None:
+    """τ itself would take nearly all of a clipped gradient at the start (d/dτ = d/dlog τ / τ)."""
+    torch.manual_seed(0)
+    loss = CorrespondenceLoss(8)
+    loss(*torch.randn(2, 3, 6, 8), MASK)["loss_lcc"].backward()
+    slope = torch.autograd.grad(loss.temperature, loss.log_temperature)[0]
+    assert loss.log_temperature.grad is not None
+    raw = loss.log_temperature.grad / slope
+    assert loss.log_temperature.grad.abs() < 0.08 * raw.abs()
+
+
+def test_two_losses_before_one_backward() -> None:
+    loss = CorrespondenceLoss(8)
+    sum(loss(*torch.randn(2, 3, 6, 8), MASK)["loss_lcc"] for _ in range(2)).backward()
+    assert loss.log_temperature.grad is not None
+
+
+class MatrixTypes(TorchDispatchMode):
+    """Notes the floating-point types of matrix products and log-sum-exps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if any(name in str(func) for name in ("aten.mm", "aten.bmm", "addmm", "logsumexp")):
+            self.seen.add(out.dtype)
+        return out
+
+
+def test_bfloat16_autocast_leaves_the_logits_in_float32() -> None:
+    torch.manual_seed(0)
+    loss = CorrespondenceLoss(8)
+    visual, audio = torch.randn(2, 3, 6, 8)
+    expected = loss(visual, audio, MASK)["loss_lcc"]
+    with torch.autocast("cpu", torch.bfloat16), MatrixTypes() as types:
+        found = loss(visual, audio, MASK)["loss_lcc"]
+    assert types.seen == {torch.float32}
+    assert torch.equal(found, expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = loss(visual.bfloat16(), audio.bfloat16(), MASK)["loss_lcc"]
+    assert rounded.dtype == torch.float32
+    assert rounded.item() == pytest.approx(expected.item(), rel=0.02)
 
 
 def test_padding_changes_nothing() -> None:

@@ -241,3 +241,17 @@ def test_bad_settings_are_refused() -> None:
         FixedWindowAttention(dim=8, heads=2, window_size=0)
     with pytest.raises(ValueError, match="multiple of heads"):
         GlobalAttention(dim=8, heads=3)
+
+
+def test_target_windows_are_float32_under_autocast() -> None:
+    """A place rounded to bfloat16 would be up to a step away from where it should be."""
+    cdp = make("cdp").float()
+    assert isinstance(cdp, CrossModalDynamicPerception)
+    _, context = streams(1, 33)
+    mask = torch.ones(1, 33, dtype=torch.bool)
+    expected = cdp.adapt_windows(context.float(), mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cdp.adapt_windows(context.float(), mask)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == torch.float32
+        assert torch.equal(ours, theirs)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.models.layers import full_precision
+
 
 class CorrespondenceTarget(nn.Module, ABC):
     """Makes the in-video blocks of y from a mask (B, T): (B, T, T), 0 wherever a step is padding.
@@ -107,7 +109,8 @@ class CorrespondenceLoss(nn.Module):
         weight: λ.
         divergence: `cross_entropy`, −Σ y log p as in Eq. 2, or `kl`, Σ y log (y/p); they differ
             in what a learnable target feels, not in what the features do.
-        temperature: where the learnable τ starts; it is kept in [0.001, 0.5].
+        temperature: where the learnable τ starts. It is learnt as a logarithm, squashed by a tanh
+            so that τ stays between 0.001 and 0.5.
     """
 
     temperature_range = (0.001, 0.5)
@@ -125,14 +128,28 @@ class CorrespondenceLoss(nn.Module):
         if divergence not in ("cross_entropy", "kl"):
             raise ValueError(f"divergence must be cross_entropy or kl, got {divergence!r}")
         low, high = self.temperature_range
-        if not low <= temperature <= high:
-            raise ValueError(f"temperature must lie in [{low}, {high}], got {temperature}")
+        if not low < temperature < high:
+            raise ValueError(f"temperature must lie between {low} and {high}, got {temperature}")
         self.target = GaussianTarget() if target is None else target
         self.weight = weight
         self.divergence = divergence
         self.project_visual = nn.Linear(dim, dim // 2)
         self.project_audio = nn.Linear(dim, dim // 2)
-        self.temperature = nn.Parameter(torch.tensor(temperature))
+        middle, reach = self._log_range()
+        self.log_temperature = nn.Parameter(
+            torch.tensor(reach * math.atanh((math.log(temperature) - middle) / reach))
+        )
+
+    @property
+    def temperature(self) -> Tensor:
+        """τ."""
+        middle, reach = self._log_range()
+        return (middle + reach * torch.tanh(self.log_temperature / reach)).exp()
+
+    def _log_range(self) -> tuple[float, float]:
+        """The middle of the range of log τ, and how far it reaches to either side."""
+        low, high = map(math.log, self.temperature_range)
+        return (low + high) / 2, (high - low) / 2
 
     def embed(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Both streams (B, T, D) as unit vectors of the common space, (B, T, D/2)."""
@@ -152,17 +169,18 @@ class CorrespondenceLoss(nn.Module):
             `loss_lcc`, λ·LCC, a scalar; and to look at, without gradient, `lcc/temperature` and,
             for a Gaussian target, `lcc/sigma`.
         """
-        with torch.no_grad():
-            self.temperature.clamp_(*self.temperature_range)
-        visual, audio = (x.float() for x in self.embed(visual, audio))
-        target = self.target(mask)
-        similarity = visual[mask] @ audio[mask].mT / self.temperature
-        in_video = visual @ audio.mT / self.temperature
-        lcc = (
-            self.direction(in_video, similarity.logsumexp(1), target, mask)
-            + self.direction(in_video.mT, similarity.logsumexp(0), target, mask)
-        ) / 2
-        losses = {"loss_lcc": self.weight * lcc, "lcc/temperature": self.temperature.detach()}
+        temperature = self.temperature
+        with full_precision(visual):
+            dtype = self.project_visual.weight.dtype
+            visual, audio = (x.float() for x in self.embed(visual.to(dtype), audio.to(dtype)))
+            target = self.target(mask)
+            similarity = visual[mask] @ audio[mask].mT / temperature
+            in_video = visual @ audio.mT / temperature
+            lcc = (
+                self.direction(in_video, similarity.logsumexp(1), target, mask)
+                + self.direction(in_video.mT, similarity.logsumexp(0), target, mask)
+            ) / 2
+        losses = {"loss_lcc": self.weight * lcc, "lcc/temperature": temperature.detach()}
         if isinstance(self.target, GaussianTarget):
             losses["lcc/sigma"] = self.target.sigma.detach()
         return losses

@@ -20,7 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loco.models.layers import MaskedConv1d, downsample_mask, linear, zero_padding
+from loco.models.layers import (
+    MaskedConv1d,
+    downsample_mask,
+    full_precision,
+    linear,
+    zero_padding,
+)
 
 
 class AttentionFactory(Protocol):
@@ -156,9 +162,9 @@ class CrossModalDynamicPerception(CrossModalAttention):
         spare = -context.shape[1] % w
         windows = functional.pad(context, (0, 0, 0, spare)).unflatten(1, (-1, w))
         real = functional.pad(mask, (0, spare)).unflatten(1, (-1, w)).sum(2, keepdim=True)
-        pooled = windows.sum(2) / real.clamp(min=1)
-        adapted = self.adaptation(functional.leaky_relu(pooled))
-        adapted = adapted.to(torch.promote_types(adapted.dtype, torch.float32))
+        with full_precision(context):  # positions: a rounded one is another place in the video
+            pooled = windows.to(self.adaptation.weight.dtype).sum(2) / real.clamp(min=1)
+            adapted = self.adaptation(functional.leaky_relu(pooled))
         size, offset = adapted.transpose(1, 2).chunk(2, dim=1)
         return size, offset
 

@@ -6,6 +6,8 @@ Masking selects with `where`, since 0 · NaN would still be NaN.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,6 +16,14 @@ from torch.nn import functional
 def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
     """Features (B, T, D) with 0 wherever the mask (B, T) is False, whatever stood there."""
     return torch.where(mask.unsqueeze(-1), x, x.new_zeros(()))
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """A context without autocast on the device of a tensor, where float32 stays float32."""
+    device = like.device.type
+    if not torch.amp.is_autocast_available(device):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def sinusoid_positions(num_steps: int, dim: int, like: Tensor) -> Tensor:
