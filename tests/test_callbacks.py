@@ -26,6 +26,26 @@ def test_the_average_follows_its_formula() -> None:
         WeightEMA(decay=1.0)
 
 
+class WithBatchNorm(BoringModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Sequential(torch.nn.Linear(32, 2), torch.nn.BatchNorm1d(2))
+
+
+def test_integer_buffers_are_copied(tmp_path: Path) -> None:
+    """BatchNorm counts its batches in an integer, which has no average."""
+    trainer = lightning.Trainer(
+        max_steps=5, accelerator="cpu", callbacks=[WeightEMA()], logger=False,
+        default_root_dir=tmp_path, limit_val_batches=0, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False,
+    )  # fmt: skip
+    loader = torch.utils.data.DataLoader(torch.randn(20, 32), batch_size=4)
+    trainer.fit(WithBatchNorm(), loader)
+    average = trainer.callbacks[0]._average_model  # type: ignore[attr-defined]
+    assert average.module.layer[1].num_batches_tracked == 5
+    assert not torch.equal(average.module.layer[1].running_mean, torch.zeros(2))
+
+
 def test_the_best_checkpoint_is_taken_along(tmp_path: Path) -> None:
     first, second = (BestCheckpoint(str(tmp_path / name)) for name in ("first", "second"))
     saved = tmp_path / "first" / "best.ckpt"

@@ -1,11 +1,15 @@
 """The schedule, and which parameters decay."""
 
 import math
+from pathlib import Path
+from typing import Any
 
+import lightning
 import pytest
 import torch
 
 from loco.models.loco import LoCo
+from loco.module import LocalizationModule
 from loco.optim import AdamW, WarmupCosine, clip_gradients, parameter_groups
 
 
@@ -70,3 +74,46 @@ def test_steps_of_a_short_training_are_half_warm_up_at_most() -> None:
     assert rates[:4] == pytest.approx([0.025, 0.05, 0.075, 0.1])
     assert max(rates) == pytest.approx(0.1)
     assert rates[-1] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("lengths", "total", "warmup"),
+    [
+        ({"max_epochs": 6}, 24, 8),
+        ({"max_epochs": -1, "max_steps": 40}, 40, 8),
+        ({"max_epochs": 3, "max_steps": 40}, 12, 6),  # at most half of it
+        ({"max_epochs": 6, "accumulate_grad_batches": 2}, 12, 4),
+        ({"max_epochs": -1, "max_time": {"seconds": 3}}, None, 8),
+        ({"max_epochs": 6, "max_time": {"minutes": 3}}, 24, 8),
+    ],
+)
+def test_the_schedule_knows_how_long_a_training_is(
+    lengths: dict[str, Any], total: int | None, warmup: int, tmp_path: Path
+) -> None:
+    """4 batches an epoch, 2 epochs of warm-up, whatever ends the training."""
+    seen: list[WarmupCosine] = []
+
+    class Stop(lightning.Callback):
+        def on_train_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+            (schedule,) = trainer.lr_scheduler_configs[0].scheduler.lr_lambdas[:1]
+            seen.append(schedule)
+            trainer.should_stop = True
+
+    class Quadratic(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(2, 2))
+
+        def losses(self, batch: Any) -> dict[str, torch.Tensor]:
+            return {"loss_cls": self.weight.square().sum()}
+
+    module = LocalizationModule(Quadratic(), ["a"], optimizer=AdamW(warmup_epochs=2))
+    trainer = lightning.Trainer(
+        **lengths, accelerator="cpu", callbacks=[Stop()], logger=False, limit_val_batches=0,
+        default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, min_steps=None,
+    )  # fmt: skip
+    trainer.fit(module, torch.utils.data.DataLoader(torch.zeros(4, 1), batch_size=1))
+    assert seen[0] == WarmupCosine(warmup, total)
+    assert seen[0](warmup) == 1
+    assert seen[0](1000) == (1 if total is None else pytest.approx(0, abs=1e-9))

@@ -15,8 +15,9 @@ from torch import Tensor
 class WeightEMA(WeightAveraging):
     """Moving average of the weights, which is what validation, the test and checkpoints see.
 
-    Its decay at step n is min(decay, (1 + n) / (10 + n)): a plain 0.999 would ruin short runs,
-    whose average would still be full of the first steps.
+    Buffers are averaged like weights; those of integers, such as BatchNorm's count of batches, are
+    copied. The decay at step n is min(decay, (1 + n) / (10 + n)): a plain 0.999 would ruin short
+    runs, whose average would still be full of the first steps.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -24,6 +25,8 @@ class WeightEMA(WeightAveraging):
             raise ValueError(f"decay must lie in [0, 1), got {decay}")
 
         def average(averaged: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
+            if not averaged.is_floating_point():
+                return current
             warm = (1 + float(num_averaged)) / (10 + float(num_averaged))
             return averaged.lerp(current, 1 - min(decay, warm))
 

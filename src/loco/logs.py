@@ -29,6 +29,9 @@ class Curve(NamedTuple):
 def read_log(path: str | Path) -> dict[str, Curve]:
     """The curves in a CSV logger's `metrics.csv` by name, such as `train/loss` and `val/mAP`.
 
+    What training logs by step it also logs as means of its epochs, as `epoch/train/loss`. Where no
+    step was logged, since the run had too few, the means stand in.
+
     Raises:
         LocoError: there is no such file, or it is none of a CSV logger.
     """
@@ -45,6 +48,8 @@ def read_log(path: str | Path) -> dict[str, Curve]:
         for name, value in row.items():
             if name not in ("step", "epoch") and value:
                 columns.setdefault(name, []).append((*place, float(value)))
+    for name in [name for name in columns if name.startswith("epoch/")]:
+        columns.setdefault(name.removeprefix("epoch/"), columns[name])
     return {name: Curve(*np.array(points).T) for name, points in sorted(columns.items())}
 
 

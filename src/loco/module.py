@@ -8,6 +8,7 @@ A detector is any `nn.Module` with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
@@ -85,27 +86,35 @@ class LocalizationModule(lightning.LightningModule):
         parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
         total = torch.stack(list(parts.values())).sum()
         if not total.isfinite():
-            values = ", ".join(f"{name} {float(value):.3g}" for name, value in parts.items())
+            shown = ", ".join(f"{name} {value.item():.3g}" for name, value in parts.items())
             raise TrainingError(
                 f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx} "
-                f"({values}); a lower optimizer.lr or a longer optimizer.warmup_epochs may help"
+                f"({shown}); a lower optimizer.lr or a longer optimizer.warmup_epochs may help"
             )
-        parts = {"loss": total} | parts
-        self.log_dict(
-            {f"train/{name}": value.detach() for name, value in parts.items()}
-            | {name: value for name, value in losses.items() if not name.startswith("loss_")},
-            batch_size=len(batch),
-        )
+        values: dict[str, Tensor | float] = {
+            "train/loss": total.detach(),
+            "train/lr": self._learning_rate(),
+        }
+        values |= {f"train/{name}": value.detach() for name, value in parts.items()}
+        values |= {name: value for name, value in losses.items() if name not in parts}
+        self.log_dict(values, batch_size=len(batch))
+        self.log_dict(  # an epoch can be shorter than what the trainer logs of its steps
+            {f"epoch/{name}": value for name, value in values.items()},
+            on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch),
+        )  # fmt: skip
         self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
         return total
+
+    def _learning_rate(self) -> float:
+        """Of the first group of parameters; those of the others are multiples of it."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def configure_optimizers(self) -> Any:
         if self.optimizer_factory is None:
             raise ValueError("training needs an optimizer: LocalizationModule(..., optimizer=…)")
-        epochs = self.trainer.max_epochs or 1
-        total_steps = int(self.trainer.estimated_stepping_batches)
+        total_steps, steps_per_epoch = training_length(self.trainer)
         optimizer, scheduler = self.optimizer_factory(
-            self.detector, total_steps=total_steps, steps_per_epoch=max(total_steps // epochs, 1)
+            self.detector, total_steps=total_steps, steps_per_epoch=steps_per_epoch
         )
         return {
             "optimizer": optimizer,
@@ -177,6 +186,13 @@ class LocalizationModule(lightning.LightningModule):
         self.metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        losses = self._detector.losses(batch)
+        parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
+        parts["loss"] = torch.stack(list(parts.values())).sum()
+        self.log_dict(
+            {f"val/{name}": value for name, value in parts.items()},
+            sync_dist=True, batch_size=len(batch),
+        )  # fmt: skip
         self.metric.update(self.detect(batch), batch.events, batch.indices)
 
     def on_validation_epoch_end(self) -> None:
@@ -203,3 +219,12 @@ class LocalizationModule(lightning.LightningModule):
         if not len(batch):  # none of its videos could be read
             return {}
         return dict(zip(batch.video_ids, self.detect(batch), strict=True))
+
+
+def training_length(trainer: lightning.Trainer) -> tuple[int | None, int]:
+    """Optimiser steps of the whole training, None where time alone ends it, and of an epoch."""
+    total = trainer.estimated_stepping_batches
+    if trainer.train_dataloader is None:  # then nobody has counted the batches yet
+        trainer.fit_loop.setup_data()
+    steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    return (None if math.isinf(total) else int(total)), max(steps_per_epoch, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,15 +12,20 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+log = logging.getLogger(__name__)
+
 NORMS = ("Norm", "Norm1d", "Norm2d", "Norm3d")
 """How the names of normalisation layers end."""
 
 
 class OptimizerFactory(Protocol):
-    """Makes an optimiser and its schedule, which steps once a training step."""
+    """Makes an optimiser and its schedule, which steps once a training step.
+
+    `total_steps` is None where nobody knows it, in a training that time alone ends.
+    """
 
     def __call__(
-        self, model: nn.Module, *, total_steps: int, steps_per_epoch: int
+        self, model: nn.Module, *, total_steps: int | None, steps_per_epoch: int
     ) -> tuple[torch.optim.Optimizer, LRScheduler]: ...
 
 
@@ -68,14 +74,19 @@ def clip_gradients(optimizer: torch.optim.Optimizer, norm: float) -> None:
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    """The factor on the learning rate at a step: a line up to 1, then half a cosine down to 0."""
+    """The factor on the learning rate at a step: a line up to 1, then half a cosine down to 0.
+
+    It stays at 1 where `total_steps` is None.
+    """
 
     warmup_steps: int
-    total_steps: int
+    total_steps: int | None
 
     def __call__(self, step: int) -> float:
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
+        if self.total_steps is None:
+            return 1.0
         progress = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1)
         return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
@@ -100,9 +111,13 @@ class AdamW:
     )
 
     def __call__(
-        self, model: nn.Module, *, total_steps: int, steps_per_epoch: int
+        self, model: nn.Module, *, total_steps: int | None, steps_per_epoch: int
     ) -> tuple[torch.optim.Optimizer, LRScheduler]:
         groups = parameter_groups(model, self.lr, self.weight_decay, self.lr_factors)
         optimizer = torch.optim.AdamW(groups, lr=self.lr)
-        warmup_steps = min(round(self.warmup_epochs * steps_per_epoch), total_steps // 2)
+        warmup_steps = round(self.warmup_epochs * steps_per_epoch)
+        if total_steps is None:
+            log.warning("no epochs or steps end this training: its learning rate will not fall")
+        else:
+            warmup_steps = min(warmup_steps, total_steps // 2)
         return optimizer, LambdaLR(optimizer, WarmupCosine(warmup_steps, total_steps))

@@ -16,6 +16,7 @@ from helpers import QUIET, TINY_MODEL, Composer, compose_config
 from loco import runs
 from loco.data.synthetic import SyntheticConfig, make_synthetic
 from loco.errors import AnnotationError, CheckpointError, TrainingError
+from loco.logs import read_log
 from loco.results import TABLE_COLUMNS
 
 METRICS = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
@@ -82,8 +83,26 @@ def test_what_is_logged(tiny: Composer, tmp_path: Path) -> None:
     for name in METRICS:
         assert len(columns[f"val/{name}"]) == 2
         assert len(columns[f"test/{name}"]) == 1
-    assert any(name.startswith("lr-") for name in columns)
+    assert len(columns["train/lr"]) == 6
+    for name in ("loss", "loss_cls", "loss_reg", "loss_lcc"):
+        assert len(columns[f"val/{name}"]) == 2
+    parts = [columns[f"val/loss_{name}"] for name in ("cls", "reg", "lcc")]
+    assert [sum(of) for of in zip(*parts, strict=True)] == pytest.approx(
+        columns["val/loss"], rel=1e-4
+    )
     assert all(math.isfinite(value) for values in columns.values() for value in values)
+
+
+def test_a_run_of_few_steps_logs_its_epochs(tiny: Composer, tmp_path: Path) -> None:
+    """3 steps an epoch, where steps are logged by tens: the means of the epochs tell the course."""
+    runs.train(tiny())
+    columns = logged(tmp_path / "run")
+    for name in ("train/loss", "train/lr", "lcc/sigma", "lcc/temperature"):
+        assert name not in columns
+        assert len(columns[f"epoch/{name}"]) == 2
+    curves = read_log(tmp_path / "run/logs/metrics.csv")
+    assert list(curves["lcc/sigma"].values) == columns["epoch/lcc/sigma"]
+    assert columns["epoch/train/lr"][0] < columns["epoch/train/lr"][1]  # the warm-up
 
 
 def test_the_averaged_weights_of_the_best_epoch_are_tested(tiny: Composer, tmp_path: Path) -> None:

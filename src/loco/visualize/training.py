@@ -20,8 +20,8 @@ LOSSES = {
 
 
 def plot_losses(log: Mapping[str, Curve], axes: Axes | None = None) -> Figure:
-    """The training loss and its parts over the steps, on a logarithmic scale."""
-    figure, axes = new_axes(axes, "Training loss", "training step", "loss")
+    """The losses over the steps, on a logarithmic scale: of training, and the validation's sum."""
+    figure, axes = new_axes(axes, "Losses", "training step", "loss")
     others = [name for name in log if name.startswith("train/loss") and name not in LOSSES]
     names = LOSSES | {name: name.removeprefix("train/loss_") for name in others}
     for i, (name, label) in enumerate(names.items()):
@@ -29,6 +29,11 @@ def plot_losses(log: Mapping[str, Curve], axes: Axes | None = None) -> Figure:
             axes.plot(
                 log[name].steps, log[name].values, label=label, color=color_of(i), linewidth=1.2
             )
+    if "val/loss" in log:
+        axes.plot(
+            log["val/loss"].steps, log["val/loss"].values, label="total, validation",
+            color=INK, linewidth=1.2, marker=MARKERS[0], markersize=3,
+        )  # fmt: skip
     if all(curve.values.min() > 0 for name, curve in log.items() if name in names):
         axes.set_yscale("log")
         axes.set_ylim(top=3 * axes.get_ylim()[1])  # room for the legend
