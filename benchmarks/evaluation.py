@@ -19,10 +19,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from loco.assignment import assign_batch, make_points
 from loco.data.annotations import read_annotations
-from loco.metrics import average_precision
-from loco.postprocess import soft_nms
+from loco.detection.assignment import assign_batch, make_points
+from loco.detection.nms import soft_nms
+from loco.evaluation.metrics import average_precision
 
 THRESHOLDS = np.linspace(0.1, 0.9, 9)
 NUM_CLASSES = 100

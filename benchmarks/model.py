@@ -12,14 +12,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from loco.cost import model_cost
-from loco.models.attention import (
+from loco.detectors.loco.detector import LoCo
+from loco.nn.attention import (
     CrossModalDynamicPerception,
     FixedWindowAttention,
     GlobalAttention,
     NoAttention,
 )
-from loco.models.loco import LoCo
+from loco.runs.cost import model_cost
 from loco.structures import TimeGrid
 
 STRATEGIES = {

@@ -18,7 +18,7 @@ from loco.data.describe import advise, describe_splits
 from loco.data.describe_tables import advice_lines, description_table, levels_table
 from loco.data.layouts import read_layout
 from loco.errors import LocoError
-from loco.results import show
+from loco.runs.results import show
 from loco.structures import TimeGrid
 
 LAYOUTS = Path(__file__).resolve().parent.parent / "conf" / "data"
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         show(levels_table(advice))
         print("\n".join(advice_lines(advice)))
         if args.plot is not None:
-            from loco.visualize import plot_data  # matplotlib takes a second
+            from loco.reporting.figures import plot_data  # matplotlib takes a second
 
             args.plot.parent.mkdir(parents=True, exist_ok=True)
             plot_data(annotations, advice).savefig(args.plot, dpi=150)

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from loco.data.layouts import read_layout
-from loco.data.synthetic import SyntheticConfig, SyntheticSummary, make_synthetic
+from loco.data.synthetic.generator import SyntheticConfig, SyntheticSummary, make_synthetic
 from loco.errors import LocoError
 
 LAYOUTS = Path(__file__).resolve().parent.parent / "conf" / "data"
@@ -63,7 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
             )
         console.print(_table(summary))
         if args.plot is not None:
-            from loco.data.synthetic_plot import plot_properties  # matplotlib takes a second
+            from loco.reporting.figures.synthetic import (
+                plot_properties,  # matplotlib takes a second
+            )
 
             plot_properties(args.root, layout, args.plot)
             console.print(f"properties drawn in {args.plot}")

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from loco.cli import quieten
 from loco.errors import LocoError
-from loco.report import MAX_VIDEOS, write_report
+from loco.reporting.report import MAX_VIDEOS, write_report
+from loco.runs.entry import quieten
 
 
 def main(arguments: list[str] | None = None) -> int:

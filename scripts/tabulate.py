@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from loco.errors import LocoError
-from loco.tabulate import Table, columns_of, find_row, make_rows, read_jobs
-from loco.tabulate_render import RENDERERS
+from loco.sweeps.render import RENDERERS
+from loco.sweeps.tabulate import Table, columns_of, find_row, make_rows, read_jobs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         table = Table(rows, columns_of(rows, args.column))
         if args.reference is not None:
             reference = find_row(rows, args.reference)
-            from loco.paired import differences  # here, as it imports torch
+            from loco.runs.paired import differences  # here, as it imports torch
 
             with Progress(console=Console(stderr=True), transient=True) as bar:
                 task = bar.add_task("resampling test videos", total=args.resamples)
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
                 )
             table = Table(rows, table.columns, gaps, reference)
         if args.html is not None:
-            from loco.sweep_report import write_sweep_report  # here, as it imports matplotlib
+            from loco.sweeps.report import write_sweep_report  # here, as it imports matplotlib
 
             title = ", ".join(folder.resolve().name for folder in args.folders)
             path = write_sweep_report(table, args.html, title)

@@ -3,9 +3,9 @@
 import hydra
 from omegaconf import DictConfig
 
-from loco.cli import user_errors
-from loco.distributed import run_task
-from loco.sweeps import sweep_job
+from loco.runs.entry import user_errors
+from loco.runs.processes import run_task
+from loco.sweeps.job import sweep_job
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")

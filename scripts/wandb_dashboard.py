@@ -22,7 +22,7 @@ def main() -> None:
     if not args.dry_run and not args.entity:
         parser.error("--entity is needed to save; --dry-run builds the workspace without")
 
-    from loco.wandb_dashboard import build_workspace  # slow to import
+    from loco.reporting.wandb_dashboard import build_workspace  # slow to import
 
     workspace = build_workspace(args.entity or "nobody", args.project, args.name, args.group_by)
     for section in workspace.sections:

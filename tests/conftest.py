@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from helpers import Composer, tiny_config
-from loco import runs
+from loco.runs import train as runs
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from helpers import ROOT
-from loco.assignment import assign, default_ranges, make_points
 from loco.data.annotations import Annotations, Video, read_annotations
 from loco.data.describe import advise, describe, describe_splits, num_steps
 from loco.data.layouts import read_layout
+from loco.detection.assignment import assign, default_ranges, make_points
 from loco.errors import AnnotationError, LocoError
+from loco.reporting.figures import plot_data
 from loco.structures import Events, TimeGrid
-from loco.visualize import plot_data
 
 GRID = TimeGrid(fps=10, window=2, stride=1)  # a step is 0.1 s, step t at t / 10 + 0.1 s
 UNAV100 = ROOT.parent / "shared" / "unav100" / "unav100_annotations.json"

@@ -13,9 +13,9 @@ from torch import nn
 
 from helpers import ROOT, compose_config
 from loco.data.datamodule import AVDataModule
-from loco.losses.correspondence import CorrespondenceLoss
-from loco.models.loco import LoCo
-from loco.runs import build_callbacks
+from loco.detectors.loco.correspondence import CorrespondenceLoss
+from loco.detectors.loco.detector import LoCo
+from loco.runs.train import build_callbacks
 
 GROUPS = sorted(
     (path.parent.name, path.stem)

@@ -11,11 +11,11 @@ import pytest
 from nbclient import NotebookClient
 
 from helpers import ROOT
-from loco import notebooks as starting_points
 from loco.errors import LocoError
-from loco.folders import make_unique
-from loco.notebooks import finished_sweep, twin_of
-from loco.run_folder import RunFolder
+from loco.runs.folders import make_unique
+from loco.runs.run_folder import RunFolder
+from loco.sweeps import notebooks as starting_points
+from loco.sweeps.notebooks import finished_sweep, twin_of
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL = pytest.mark.slow

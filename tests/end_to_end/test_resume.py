@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from helpers import Composer, Stopped
-from loco import runs
 from loco.errors import CheckpointError
-from loco.logs import read_log
+from loco.runs import train as runs
+from loco.runs.logs import read_log
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any]:

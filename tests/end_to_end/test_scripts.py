@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL
-from loco import runs
 from loco.data.features import FeatureLayout
-from loco.data.synthetic import SyntheticConfig, make_synthetic
+from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
+from loco.runs import train as runs
 
 
 def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -13,11 +13,11 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from helpers import QUIET, TINY_MODEL, Composer, compose_config
-from loco import runs
-from loco.data.synthetic import SyntheticConfig, make_synthetic
+from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
 from loco.errors import AnnotationError, CheckpointError, TrainingError
-from loco.logs import read_log
-from loco.results import TABLE_COLUMNS
+from loco.runs import train as runs
+from loco.runs.logs import read_log
+from loco.runs.results import TABLE_COLUMNS
 
 METRICS = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
 

@@ -1,6 +1,6 @@
 """What an annotation file holds, and which settings of a model and its training suit it.
 
-Advice is counted, not guessed: `loco.assignment` itself says which points answer for which events
+Advice is counted, not guessed: `loco.detection.assignment` itself says which points answer for which events
 on the grid that the features will have.
 """
 
@@ -14,8 +14,8 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from loco.assignment import FIRST_RANGE, assign_batch, default_ranges, make_points
 from loco.data.annotations import SUBSETS, Annotations, Video
+from loco.detection.assignment import FIRST_RANGE, assign_batch, default_ranges, make_points
 from loco.errors import AnnotationError
 from loco.structures import TimeGrid
 

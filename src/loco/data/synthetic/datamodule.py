@@ -1,0 +1,61 @@
+"""The embedded default data set: made on first use, then read from disk like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich.progress import Progress
+
+from loco.data.datamodule import AVDataModule
+from loco.data.features import FeatureLayout
+from loco.data.synthetic.generator import SyntheticConfig, SyntheticSummary, make_synthetic
+
+
+class SyntheticDataModule(AVDataModule):
+    """An `AVDataModule` whose files `prepare_data` makes where they are not there yet.
+
+    Args:
+        root: folder of the data set; it gets `annotations.json` and `features/`.
+        annotations: a real annotation file, to make features for its videos and events; None draws
+            videos like UnAV-100's.
+        layout: how the feature files are named, and where their steps lie in time.
+        generator: settings of the generator.
+        max_videos: of a real annotation file, use so many videos.
+        **settings: of the `AVDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        annotations: str | Path | None,
+        layout: FeatureLayout,
+        *,
+        generator: SyntheticConfig | None = None,
+        max_videos: int | None = None,
+        **settings: Any,
+    ) -> None:
+        folder = Path(root)
+        super().__init__(folder / "features", folder / "annotations.json", layout, **settings)
+        self.folder = folder
+        self.source = annotations
+        self.generator = SyntheticConfig() if generator is None else generator
+        self.max_videos = max_videos
+
+    def prepare_data(self) -> None:
+        """Make the data set; nothing is done where it stands already."""
+        self.make(show_progress=getattr(rank_zero_only, "rank", 0) == 0)
+
+    def make(self, show_progress: bool = False) -> SyntheticSummary:
+        """The same, telling what is there now."""
+        with Progress(transient=True, disable=not show_progress) as bar:
+            task = bar.add_task(f"making {self.folder}", total=None)
+            return make_synthetic(
+                self.folder,
+                self.layout,
+                self.generator,
+                annotations=self.source,
+                max_videos=self.max_videos,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )

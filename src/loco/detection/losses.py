@@ -1,0 +1,137 @@
+"""Classification and regression losses of a point-based detector (LoCo Eq. 9, without LCC)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from loco.detection.assignment import Positives
+
+
+def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Sigmoid focal loss of each element, in logits' shape (Lin et al. 2017).
+
+    Args:
+        logits: any shape.
+        targets: the same shape, 0 or 1.
+        alpha: weight of positives, 1 − alpha that of negatives; below 0, none.
+        gamma: how strongly easy elements are put aside.
+    """
+    probability = logits.sigmoid()
+    cross_entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    missed = probability + targets - 2 * probability * targets  # 1 − p of what is true
+    loss = cross_entropy * missed**gamma
+    if alpha >= 0:
+        loss = loss * (alpha * targets + (1 - alpha) * (1 - targets))
+    return loss
+
+
+def giou_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 − GIoU of intervals around a common point, given their offsets (…, 2) to start and end.
+
+    Such intervals always meet, so nothing of their hull lies outside their union: GIoU = IoU.
+    """
+    overlap = torch.minimum(predicted, target).sum(-1)
+    union = torch.maximum(predicted, target).sum(-1)
+    return 1 - overlap / union.clamp(min=1e-8)
+
+
+def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """1 − DIoU: also pulls the centres together, by (their distance / the hull's length)²."""
+    hull = torch.maximum(predicted, target).sum(-1).clamp(min=1e-8)
+    shift = predicted - target
+    centre_distance = (shift[..., 1] - shift[..., 0]) / 2
+    return giou_loss(predicted, target) + (centre_distance / hull) ** 2
+
+
+class DetectionLoss(nn.Module):
+    """Focal loss over all real points, IoU loss over the positive ones, in a steady proportion.
+
+    Both are sums, divided by a moving average of the number of positive points, as UnAV's code
+    counts them: one that is positive for two classes is one. The average lives in a buffer, so that
+    a resumed run goes on with it; it moves after each call in training mode (a forward hook), so
+    that `forward` itself changes nothing. Across processes the average number counts.
+
+    Args:
+        regression: `giou` (the paper) or `diou` (UnAV's code).
+        alpha, gamma: of the focal loss.
+        normalizer: where the moving average starts; about the positives of a first batch.
+        momentum: of the moving average.
+    """
+
+    normalizer: Tensor
+
+    def __init__(
+        self,
+        *,
+        regression: Literal["giou", "diou"] = "giou",
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        normalizer: float = 250.0,
+        momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        losses = {"giou": giou_loss, "diou": diou_loss}
+        if regression not in losses:
+            raise ValueError(f"regression must be one of {sorted(losses)}, got {regression!r}")
+        self.regression_loss = losses[regression]
+        self.alpha = alpha
+        self.gamma = gamma
+        self.momentum = momentum
+        self.register_buffer("normalizer", torch.tensor(float(normalizer)))
+        self.register_forward_hook(_keep_normalizer)
+
+    def forward(
+        self, logits: Tensor, offsets: Tensor, mask: Tensor, positives: Positives
+    ) -> dict[str, Tensor]:
+        """Losses of a batch.
+
+        Args:
+            logits: (B, P, K).
+            offsets: (B, P, K, 2) predicted distances in strides.
+            mask: (B, P), True at real points.
+            positives: the points that stand for events; those outside the mask do not count.
+
+        Returns:
+            `loss_cls` and `loss_reg`, scalars, and `normalizer`, what both were divided by.
+        """
+        real = mask[positives.video, positives.point]
+        video, point, label = (
+            index[real] for index in (positives.video, positives.point, positives.label)
+        )
+        targets = torch.zeros_like(logits)
+        targets[video, point, label] = 1
+        classification = focal_loss(logits, targets, self.alpha, self.gamma)
+        classification = torch.where(mask.unsqueeze(-1), classification, 0).sum()
+        regression = self.regression_loss(
+            offsets[video, point, label], positives.offsets[real].to(offsets.dtype)
+        ).sum()
+        normalizer = self.normalizer
+        if self.training:
+            points = len(torch.unique(video * mask.shape[1] + point))
+            normalizer = normalizer.lerp(self._mean_count(points), 1 - self.momentum)
+        return {
+            "loss_cls": classification / normalizer,
+            "loss_reg": regression / normalizer,
+            "normalizer": normalizer,
+        }
+
+    def _mean_count(self, points: int) -> Tensor:
+        """The positive points of a process, on average over all of them; at least 1."""
+        count = self.normalizer.new_tensor(float(max(points, 1)))
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(count)
+            count /= torch.distributed.get_world_size()
+        return count
+
+
+@torch.no_grad()
+def _keep_normalizer(
+    criterion: nn.Module, arguments: tuple[object, ...], losses: dict[str, Tensor]
+) -> None:
+    """Go on from the moving average that a call ended with."""
+    if criterion.training:
+        criterion.get_buffer("normalizer").copy_(losses["normalizer"])

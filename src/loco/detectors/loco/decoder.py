@@ -1,0 +1,85 @@
+"""The multimodal decoder: fuse a level's streams, then say what happens at each point and where."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from loco.detectors.loco.encoder import TransformerBlock
+from loco.nn.layers import MaskedConv1d, linear, zero_padding
+
+
+class ConvHead(nn.Module):
+    """Convolutions of kernel 3 with LayerNorm and ReLU between them: (B, T, D) → (B, T, out)."""
+
+    def __init__(self, dim: int, out_channels: int, num_convs: int = 3) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(MaskedConv1d(dim, dim, bias=False) for _ in range(num_convs - 1))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_convs - 1))
+        self.last = MaskedConv1d(dim, out_channels)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = functional.relu(norm(conv(x, mask)))
+        return self.last(x, mask)
+
+
+class Decoder(nn.Module):
+    """Shared by all levels: linear 2D → D, transformer blocks, classification and regression.
+
+    Args:
+        dim: width D; a level comes in with 2D channels.
+        heads: attention heads H.
+        num_blocks: transformer blocks.
+        num_levels: pyramid levels, each with a scale of its own for the offsets.
+        num_classes: K.
+        prior: probability that an untrained model gives every class.
+        drop_path: probability that a video skips a residual branch in training.
+        layer_scale: what the residual branches' channel scales start from.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        heads: int,
+        num_blocks: int,
+        num_levels: int,
+        num_classes: int,
+        drop_path: float,
+        layer_scale: float,
+        prior: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.fuse = linear(2 * dim, dim)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(dim=dim, heads=heads, drop_path=drop_path, layer_scale=layer_scale)
+            for _ in range(num_blocks)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.classify = ConvHead(dim, num_classes)
+        self.regress = ConvHead(dim, 2 * num_classes)
+        self.scales = nn.Parameter(torch.ones(num_levels))
+        assert self.classify.last.bias is not None
+        nn.init.constant_(self.classify.last.bias, -math.log((1 - prior) / prior))
+
+    def forward(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels of (B, T_l, 2D) and mask (B, T_l), P = ΣT_l points in all.
+
+        Returns:
+            logits (B, P, K); offsets (B, P, K, 2), distances to start and end in strides, ≥ 0;
+            mask (B, P).
+        """
+        logits, offsets = [], []
+        for (x, mask), scale in zip(levels, self.scales, strict=True):
+            x = zero_padding(self.fuse(x), mask)
+            for block in self.blocks:
+                x = block(x, mask)
+            x = self.norm(x)
+            logits.append(self.classify(x, mask))
+            distances = functional.relu(self.regress(x, mask) * scale)
+            offsets.append(distances.unflatten(2, (-1, 2)))
+        return torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat([m for _, m in levels], 1)

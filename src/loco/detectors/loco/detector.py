@@ -1,0 +1,157 @@
+"""LoCo, the detector: two encoders, a cross-modal pyramid, a decoder (paper Eq. 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from loco.detection.assignment import assign_batch, make_points
+from loco.detection.decoding import Decoding
+from loco.detection.losses import DetectionLoss
+from loco.detectors.loco.correspondence import CorrespondenceLoss
+from loco.detectors.loco.decoder import Decoder
+from loco.detectors.loco.encoder import UnimodalEncoder
+from loco.detectors.loco.pyramid import CrossModalPyramid
+from loco.nn.attention import AttentionFactory, CrossModalDynamicPerception
+from loco.structures import Batch, Events
+
+
+class Outputs(NamedTuple):
+    """What the net says, P = ΣT_l points of all levels one after the other.
+
+    Attributes:
+        logits: (B, P, K) class scores before the sigmoid.
+        offsets: (B, P, K, 2) distances to start and end, in strides of the point's level, ≥ 0.
+        mask: (B, P) True at real points.
+        points: (P, 4) step, range low, range high, stride; all in steps.
+        visual: (B, T, D) the visual encoder's output.
+        audio: (B, T, D) the audio encoder's output.
+    """
+
+    logits: Tensor
+    offsets: Tensor
+    mask: Tensor
+    points: Tensor
+    visual: Tensor
+    audio: Tensor
+
+
+class LoCo(nn.Module):
+    """Locality-aware cross-modal correspondence learning; the defaults are the paper's size.
+
+    Args:
+        visual_channels, audio_channels: feature channels of the data.
+        num_classes: K.
+        dim: width D of each stream.
+        heads: attention heads H everywhere.
+        num_convs: embedding convolutions of an encoder.
+        encoder_blocks: transformer blocks of an encoder.
+        num_levels: pyramid levels, strides 1, 2, 4, …
+        decoder_blocks: transformer blocks of the decoder.
+        drop_path: probability that a video skips a residual branch in training.
+        layer_scale: what the residual branches' learnable channel scales start from.
+        attention: makes the attention of each pyramid block: a strategy's class or a partial of it.
+        correspondence: makes the correspondence loss from `dim`.
+        criterion: classification and regression losses.
+        decoding: from outputs to events.
+    """
+
+    def __init__(
+        self,
+        visual_channels: int,
+        audio_channels: int,
+        num_classes: int,
+        *,
+        dim: int = 512,
+        heads: int = 4,
+        num_convs: int = 2,
+        encoder_blocks: int = 2,
+        num_levels: int = 6,
+        decoder_blocks: int = 2,
+        drop_path: float = 0.1,
+        layer_scale: float = 1e-4,
+        attention: AttentionFactory = CrossModalDynamicPerception,
+        correspondence: Callable[[int], nn.Module] = CorrespondenceLoss,
+        criterion: DetectionLoss | None = None,
+        decoding: Decoding | None = None,
+    ) -> None:
+        super().__init__()
+
+        def encoder(channels: int) -> UnimodalEncoder:
+            return UnimodalEncoder(
+                channels,
+                dim=dim,
+                heads=heads,
+                num_convs=num_convs,
+                num_blocks=encoder_blocks,
+                drop_path=drop_path,
+                layer_scale=layer_scale,
+            )
+
+        if num_levels < 1:
+            raise ValueError(f"num_levels must be at least 1, got {num_levels}")
+        self.visual_encoder = encoder(visual_channels)
+        self.audio_encoder = encoder(audio_channels)
+        self.pyramid = CrossModalPyramid(
+            dim=dim,
+            heads=heads,
+            num_levels=num_levels,
+            attention=attention,
+            drop_path=drop_path,
+            layer_scale=layer_scale,
+        )
+        self.decoder = Decoder(
+            dim=dim,
+            heads=heads,
+            num_blocks=decoder_blocks,
+            num_levels=num_levels,
+            num_classes=num_classes,
+            drop_path=drop_path,
+            layer_scale=layer_scale,
+        )
+        self.correspondence = correspondence(dim)
+        self.criterion = DetectionLoss() if criterion is None else criterion
+        self.decoding = Decoding() if decoding is None else decoding
+        self.num_classes = num_classes
+
+    def encode(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Each modality on its own: (B, T, C) → (B, T, D)."""
+        return self.visual_encoder(visual, mask), self.audio_encoder(audio, mask)
+
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
+        """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
+        visual, audio = self.encode(visual, audio, mask)
+        logits, offsets, point_mask = self.decoder(self.pyramid(visual, audio, mask))
+        points = make_points(mask.shape[1], self.pyramid.strides, device=mask.device)
+        return Outputs(logits, offsets, point_mask, points, visual, audio)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
+        outputs = self(batch.visual, batch.audio, batch.mask)
+        events = batch.events
+        segments = torch.cat([e.segments for e in events])
+        counts = torch.tensor([len(e) for e in events])
+        device = outputs.logits.device
+        positives = assign_batch(
+            outputs.points,
+            batch.grid.to_steps(segments).float().to(device),
+            torch.cat([e.labels for e in events]).to(device),
+            torch.arange(len(events)).repeat_interleave(counts).to(device),
+            len(events),
+            self.num_classes,
+        )
+        detection = self.criterion(
+            outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
+        )
+        return detection | self.correspondence(outputs.visual, outputs.audio, batch.mask)
+
+    def detect(self, batch: Batch) -> list[Events]:
+        """Events of each video, by descending score."""
+        outputs = self(batch.visual, batch.audio, batch.mask)
+        return self.decoding(
+            outputs.logits, outputs.offsets, outputs.mask, outputs.points, batch.durations,
+            batch.grid,
+        )  # fmt: skip

@@ -1,0 +1,96 @@
+"""How much of a difference in mAP is the choice of the test videos: a bootstrap over videos.
+
+Matching happens within a video, so that it is done once. A resample then only changes how often
+each video counts: a prediction of a video drawn twice counts twice. That takes a sum along the
+ranking instead of a whole evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from loco.evaluation.matching import Array, Columns, match, overlaps, read_columns, score_order
+from loco.evaluation.metrics import DEFAULT_THRESHOLDS
+
+
+class WeightedMAP:
+    """The mAP of one run's predictions, for any weights of the videos.
+
+    Args:
+        columns: as `loco.evaluation.metrics.average_precision` takes them, videos numbered from 0.
+        num_videos: V.
+        thresholds: (Q,) tIoUs that are averaged over.
+    """
+
+    def __init__(
+        self, columns: Columns, num_videos: int, thresholds: Array = DEFAULT_THRESHOLDS
+    ) -> None:
+        labels = np.concatenate([columns["pred_labels"], columns["gt_labels"]])
+        self.num_classes = int(labels.max(initial=-1)) + 1
+        found, truth = read_columns(columns, self.num_classes)
+        order = score_order(found)
+        pairs = overlaps(found, truth, order, float(np.min(thresholds)))
+        self.hits = [
+            np.sort(pairs.rank[match(pairs, len(truth.labels), float(threshold))])
+            for threshold in thresholds
+        ]
+        """For each threshold the ranks, ascending, of the predictions that found an event."""
+        self.video = found.video[order]
+        self.labels = found.labels[order]
+        self.first = np.searchsorted(self.labels, np.arange(self.num_classes + 1))
+        self.truth_video, self.truth_labels = truth.video, truth.labels
+        self.num_videos = num_videos
+
+    def __call__(self, weights: Array) -> float:
+        """The mAP if video v stands `weights[v]` times in the test set; weights (V,) ≥ 0."""
+        events = np.bincount(
+            self.truth_labels, weights[self.truth_video], minlength=self.num_classes
+        )
+        rated = events > 0
+        if not rated.any():
+            return float("nan")
+        weight = weights[self.video].astype(float)
+        seen = np.append(0.0, np.cumsum(weight))
+        return float(np.mean([self._mean(hits, weight, seen, events, rated) for hits in self.hits]))
+
+    def _mean(self, hits: Array, weight: Array, seen: Array, events: Array, rated: Array) -> float:
+        """Mean over classes, at one threshold, of the area under the monotone precision."""
+        hits = hits[weight[hits] > 0]
+        if not len(hits):
+            return 0.0
+        label, own = self.labels[hits], weight[hits]
+        found = np.cumsum(own)
+        begin = np.searchsorted(label, label)  # each hit's class begins at this hit
+        found -= np.where(begin > 0, found[begin - 1], 0.0)
+        precision = found / (seen[hits + 1] - seen[self.first[label]])
+        # The highest from each hit to the end of its class: classes are shifted apart by 2.
+        shift = 2.0 * (self.num_classes - label)
+        best = np.maximum.accumulate((precision + shift)[::-1])[::-1] - shift
+        areas = np.bincount(label, best * own, minlength=self.num_classes)
+        return float(np.mean(areas[rated] / events[rated]))
+
+
+def resampled(
+    runs: Sequence[WeightedMAP],
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[], None] = lambda: None,
+) -> Array:
+    """The mAP of each run on the same resamples of the test videos, (runs, resamples).
+
+    Raises:
+        ValueError: the runs were not tested on equally many videos.
+    """
+    counts = {run.num_videos for run in runs}
+    if len(counts) != 1:
+        raise ValueError(f"runs of different numbers of test videos: {sorted(counts)}")
+    num_videos = counts.pop()
+    random = np.random.default_rng(seed)
+    values = np.empty((len(runs), resamples))
+    for i in range(resamples):
+        weights = np.bincount(random.integers(num_videos, size=num_videos), minlength=num_videos)
+        values[:, i] = [run(weights) for run in runs]
+        progress()
+    return values

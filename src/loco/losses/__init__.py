@@ -1,1 +1,0 @@
-"""What training minimises: detection losses and cross-modal correspondence."""

@@ -1,0 +1,98 @@
+"""What a data set holds: durations, event lengths against a pyramid's ranges, counts, classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from loco.data.annotations import SUBSETS, Annotations
+from loco.data.describe import Advice
+from loco.reporting.figures.style import COLORS, INK, color_of, legend, plain
+
+
+def plot_data(annotations: Annotations, advice: Advice) -> Figure:
+    """Durations, event lengths, events in a video, and class frequencies of a data set.
+
+    Args:
+        annotations: the data set.
+        advice: for it; its levels are marked beside the lengths.
+    """
+    figure = Figure(figsize=(9.6, 6.6), layout="constrained")
+    panels = figure.subplots(2, 2)
+    _plot_durations(panels[0, 0], annotations, advice)
+    _plot_lengths(panels[0, 1], annotations, advice)
+    _plot_counts(panels[1, 0], annotations)
+    _plot_classes(panels[1, 1], annotations)
+    return figure
+
+
+def _plot_durations(axes: Axes, annotations: Annotations, advice: Advice) -> None:
+    plain(axes, "Duration of a video", "seconds", "videos")
+    durations = [video.duration for video in annotations.values()]
+    axes.hist(durations, bins=40, color=COLORS[0])
+    limit = advice.grid.end_seconds(advice.max_length)
+    axes.axvline(limit, color=COLORS[1], label=f"max_length, {advice.max_length} steps")
+    legend(axes, loc="upper left")
+
+
+def _plot_lengths(axes: Axes, annotations: Annotations, advice: Advice) -> None:
+    """A level is made for events whose half length lies in its range."""
+    plain(axes, "Length of an event", "seconds", "events")
+    segments = np.concatenate(
+        [np.zeros((0, 2)), *(v.events.segments.numpy() for v in annotations.values())]
+    )
+    lengths = segments[:, 1] - segments[:, 0]
+    bins = np.geomspace(max(lengths.min(), 1e-3), lengths.max() * 1.001, 41).tolist()
+    axes.hist(lengths, bins=bins, color=COLORS[0])
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = axes.get_xlim()
+    step = advice.grid.stride / advice.grid.fps
+    for number, level in enumerate(advice.levels, 1):
+        start, end = max(2 * level.low * step, low), min(2 * level.high * step, high)
+        if start >= end:
+            continue
+        if start > low:
+            axes.axvline(start, color=INK, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            f"level {number}", (float(np.sqrt(start * end)), 1.0),
+            xycoords=("data", "axes fraction"), ha="center", va="bottom", rotation=30, fontsize=7,
+            color=INK,
+        )  # fmt: skip
+    axes.set_xlim(low, high)
+    axes.set_title(axes.get_title(loc="left"), fontsize=10, color=INK, loc="left",
+                   fontweight="bold", pad=24)  # fmt: skip
+
+
+def _plot_counts(axes: Axes, annotations: Annotations) -> None:
+    plain(axes, "Events and classes in a video", "number", "part of the videos (%)")
+    videos = list(annotations.values())
+    counts = {
+        "events": Counter(len(video.events) for video in videos),
+        "classes": Counter(len(set(video.events.labels.tolist())) for video in videos),
+    }
+    for i, (name, counter) in enumerate(counts.items()):
+        numbers = np.array(sorted(counter))
+        shares = [100 * counter[number] / len(videos) for number in numbers]
+        axes.bar(numbers + 0.4 * (i - 0.5), shares, width=0.4, color=color_of(i), label=name)
+    legend(axes)
+
+
+def _plot_classes(axes: Axes, annotations: Annotations) -> None:
+    plain(axes, "Events of a class", "class, by its training events", "events")
+    counts = {subset: np.zeros(len(annotations.class_names), dtype=int) for subset in SUBSETS}
+    for video in annotations.values():
+        np.add.at(counts[video.subset], video.events.labels.numpy(), 1)
+    order = np.argsort(-counts["train"], kind="stable")
+    for i, (subset, of_class) in enumerate(counts.items()):
+        if of_class.any():
+            axes.plot(
+                np.arange(1, len(order) + 1), of_class[order], color=color_of(i), label=subset,
+                drawstyle="steps-mid", linewidth=1.2,
+            )  # fmt: skip
+    axes.set_ylim(bottom=0)
+    legend(axes)

@@ -1,0 +1,305 @@
+"""The run report: one HTML file that shows what a run did, without a network or a library.
+
+The page is `report_template.html`; its tokens @@NAME@@ are filled here, charts as inline SVG from
+`loco.reporting.figures`, the videos as JSON that the page's own script draws.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from hydra.errors import InstantiationException
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+from PIL import Image
+
+from loco.data.annotations import Video
+from loco.detectors.loco.correspondence import CorrespondenceLoss
+from loco.detectors.loco.detector import LoCo
+from loco.errors import LocoError
+from loco.evaluation.baselines import baseline_metrics
+from loco.evaluation.similarity import mean_of_std, similarity_by_distance
+from loco.reporting.figures import (
+    plot_characteristics,
+    plot_coherence,
+    plot_correspondence,
+    plot_errors,
+    plot_losses,
+    plot_map,
+    plot_validation,
+)
+from loco.reporting.figures.style import COLORS, GRID, INK, SEQUENTIAL, SOFT, svg_text
+from loco.reporting.inspection import Space, VideoSimilarity, similarities
+from loco.runs.results import TABLE_COLUMNS
+from loco.runs.run_folder import RunFolder
+from loco.structures import Events
+from loco.training.module import LocalizationModule
+
+log = logging.getLogger(__name__)
+
+MAX_VIDEOS = 100  # that can be looked at in the page
+MAX_PIXELS = 72  # of a similarity matrix, to a side
+PAGE_COLORS = {INK: "--ink", SOFT: "--soft", GRID: "--grid", COLORS[0]: "--hit"}
+SPACES: dict[Space, str] = {"encoder": "encoder outputs", "common": "LCC's common space"}
+
+
+def write_report(
+    run_folder: str | Path,
+    *,
+    videos: int = MAX_VIDEOS,
+    module: LocalizationModule | None = None,
+) -> Path:
+    """Write `report.html` into a finished run's folder.
+
+    What cannot be shown (annotations or features that are gone, another logger) is left out, and
+    the page says why.
+
+    Args:
+        run_folder: what `scripts/train.py` left.
+        videos: test videos that can be looked at, evenly spread over all of them.
+        module: the trained module, if it is at hand; else the best checkpoint is read.
+
+    Raises:
+        LocoError: the folder is not that of a finished run.
+    """
+    report = _Report(RunFolder(run_folder), videos, module)
+    template = resources.files("loco.reporting").joinpath("report_template.html").read_text("utf-8")
+    values = report.values()
+    page = re.sub(r"@@([A-Z_]+)@@", lambda match: values[match[1]], template)
+    path = report.run.path / "report.html"
+    unfinished = path.with_suffix(".html.part")
+    unfinished.write_text(page, encoding="utf-8")
+    unfinished.replace(path)
+    return path
+
+
+class _Report:
+    """Gathers what the template's tokens stand for."""
+
+    def __init__(self, run: RunFolder, videos: int, module: LocalizationModule | None) -> None:
+        self.run = run
+        self.max_videos = videos
+        self.module = module
+        self.missing: list[str] = []
+
+    def values(self) -> dict[str, str]:
+        """The text of each token."""
+        run = self.run
+        truth = self._or_else("ground truth", lambda: run.test_videos, [])
+        details = self._or_else("details by class", lambda: run.details, None)
+        names = run.annotations.class_names if truth else []
+        rows = {"this run": run.metrics}
+        if truth:
+            train = [video for video in run.annotations.values() if video.subset == "train"]
+            rows = baseline_metrics(train, truth, len(names)) | rows
+        count = min(max(self.max_videos, 0), len(truth))
+        shown = [truth[i * len(truth) // count] for i in range(count)]
+        seen = self._or_else("similarity matrices", lambda: self._similarities(shown), {})
+        charts = self._charts(details, seen)
+        return {
+            "TITLE": html.escape(run.path.resolve().name),
+            "COMMAND": f"<pre>{html.escape(run.command)}</pre>" if run.command else "",
+            "NUMBERS": _numbers(rows),
+            "CAPTION": f"Test mAP in percent, {len(run.predictions)} videos.",
+            "CHARTS": "\n".join(charts),
+            "CLASSES": _classes(details["per_class"], truth, names) if details else "",
+            "DATA": _script_json(self._data(shown, names, seen)),
+            "CONFIG": html.escape(OmegaConf.to_yaml(run.config)),
+            "MISSING": "".join(f"<li>{html.escape(line)}</li>" for line in self.missing),
+        }
+
+    def _or_else(self, what: str, make: Callable[[], Any], otherwise: Any) -> Any:
+        """What `make` returns, or a note in the page why it is not there."""
+        try:
+            return make()
+        except (LocoError, InstantiationException, ValueError, OSError) as error:
+            self.missing.append(f"No {what}: {error}")
+            log.warning("report: no %s: %s", what, error)
+            return otherwise
+
+    # -- charts -----------------------------------------------------------------------------------
+
+    def _charts(
+        self, details: dict[str, Any] | None, seen: Mapping[Space, list[VideoSimilarity]]
+    ) -> list[str]:
+        run = self.run
+        figures = [plot_map({"this run": run.metrics})]
+        curves = self._or_else("training curves", lambda: run.log, {})
+        if "train/loss" in curves:
+            figures.append(plot_losses(curves))
+        if "val/mAP" in curves:
+            figures.append(plot_validation(curves))
+        if "lcc/temperature" in curves:
+            figures.append(plot_correspondence(curves))
+        if details:
+            diagnosis = details["diagnosis"]
+            figures.append(plot_errors({"": diagnosis}))
+            figures.append(plot_characteristics({"": diagnosis}))
+        if seen:
+            grid = next(iter(seen.values()))[0].grid
+            reach = round(20 * grid.fps / grid.stride)
+            coherence = {
+                SPACES[space]: similarity_by_distance(
+                    [video.matrix for video in of_space],
+                    [video.events.segments.numpy() for video in of_space],
+                    grid,
+                    reach,
+                )
+                for space, of_space in seen.items()
+            }
+            figures.append(plot_coherence(coherence, grid))
+        return [
+            f"<figure>{inline_svg(figure, f'f{i}')}</figure>" for i, figure in enumerate(figures)
+        ]
+
+    # -- videos -----------------------------------------------------------------------------------
+
+    def _similarities(self, shown: list[Video]) -> dict[Space, list[VideoSimilarity]]:
+        """The cross-similarities of the videos that are shown, by space."""
+        if not shown:
+            return {}
+        module = self.run.module() if self.module is None else self.module.eval()
+        if not isinstance(module.detector, LoCo):
+            return {}
+        data = self.run.data
+        data.setup("test")
+        dataset = data.dataset("test")
+        places = {video_id: i for i, video_id in enumerate(dataset.video_ids)}
+        keys = [(0, places[video.id]) for video in shown if video.id in places]
+        batches = [dataset[keys[i : i + 8]] for i in range(0, len(keys), 8)]
+        has_common = isinstance(module.detector.correspondence, CorrespondenceLoss)
+        spaces: list[Space] = ["encoder", "common"] if has_common else ["encoder"]
+        seen = {space: similarities(module, batches, space) for space in spaces}
+        if not all(np.isfinite(v.matrix).all() for of_space in seen.values() for v in of_space):
+            raise ValueError("the model's features are not finite")
+        return seen
+
+    def _data(
+        self, shown: list[Video], names: list[str], seen: Mapping[Space, list[VideoSimilarity]]
+    ) -> dict[str, Any]:
+        """What the page's script draws; see `_compact` for the events."""
+        matrices: dict[str, list[dict[str, Any]]] = {}
+        scales = []
+        for place, (space, of_space) in enumerate(seen.items()):
+            low, high = np.percentile(np.concatenate([v.matrix.ravel() for v in of_space]), [1, 99])
+            spread = mean_of_std(video.matrix for video in of_space)
+            name = SPACES[space]
+            scales.append({"name": name, "low": low, "high": high, "meanOfStd": spread})
+            for video in of_space:
+                end = video.grid.to_seconds(len(video.matrix) - 0.5)
+                entry = {
+                    "scale": place,
+                    "image": _png(video.matrix, float(low), float(high)),
+                    "start": video.grid.to_seconds(-0.5),
+                    "end": end,
+                    "std": float(video.matrix.std()),
+                }
+                matrices.setdefault(video.video_id, []).append(entry)
+        colors = matplotlib.colormaps[SEQUENTIAL](np.linspace(0, 1, 9))
+        return {
+            "classes": names,
+            "palette": [matplotlib.colors.to_hex(color) for color in colors],
+            "scales": scales,
+            "videos": [
+                {
+                    "id": video.id,
+                    "duration": video.duration,
+                    "truth": _compact(video.events),
+                    "found": _compact(self.run.predictions[video.id]),
+                    "matrices": matrices.get(video.id, []),
+                }
+                for video in shown
+            ],
+        }
+
+
+def _numbers(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """The table of mAP, a row for each system, in percent."""
+    heads = "".join(
+        f'<th scope="col">{"Avg." if c == "mAP" else c.removeprefix("mAP@")}</th>'
+        for c in TABLE_COLUMNS
+    )
+    body = "".join(
+        f'<tr><th scope="row">{html.escape(name)}</th>'
+        + "".join(f"<td>{100 * metrics[c]:.1f}</td>" for c in TABLE_COLUMNS)
+        + "</tr>"
+        for name, metrics in rows.items()
+    )
+    return f'<thead><tr><th scope="col">tIoU</th>{heads}</tr></thead><tbody>{body}</tbody>'
+
+
+def _classes(
+    per_class: Mapping[str, Mapping[str, float | None]], truth: list[Video], names: list[str]
+) -> str:
+    """Rows of the table of classes, the best one first."""
+    counts = Counter(names[label] for video in truth for label in video.events.labels.tolist())
+    rated = {name: ap for name, ap in per_class.items() if ap["mAP"] is not None}
+    rows = []
+    for name in sorted(rated, key=lambda name: -(rated[name]["mAP"] or 0.0)):
+        half, average = (100 * (rated[name][key] or 0.0) for key in ("mAP@0.5", "mAP"))
+        rows.append(
+            f'<tr><th scope="row">{html.escape(name)}</th><td>{counts[name] or ""}</td>'
+            f"<td>{half:.1f}</td><td>{average:.1f}</td>"
+            f'<td class="bar"><span style="width:{average:.1f}%"></span></td></tr>'
+        )
+    return "".join(rows)
+
+
+def _compact(events: Events) -> list[list[int]]:
+    """[start, end, label, score] of each event: hundredths of a second, thousandths of a score."""
+    scores = np.ones(len(events)) if events.scores is None else events.scores.numpy()
+    table = np.column_stack([100 * events.segments.numpy(), events.labels.numpy(), 1000 * scores])
+    return np.round(table).astype(int).tolist()
+
+
+def _png(matrix: np.ndarray, low: float, high: float) -> str:
+    """A matrix as a small PNG of 64 colours in a data URI; row 0 at the bottom."""
+    steps = len(matrix)
+    side = min(steps, MAX_PIXELS)
+    edges = np.linspace(0, steps, side + 1).round().astype(int)[:-1]
+    sizes = np.diff(np.append(edges, steps))
+    means = np.add.reduceat(np.add.reduceat(matrix, edges, 0), edges, 1) / np.outer(sizes, sizes)
+    levels = np.clip((means - low) / max(high - low, 1e-9) * 63, 0, 63).round().astype(np.uint8)
+    image = Image.fromarray(levels[::-1].copy(), mode="P")
+    palette = matplotlib.colormaps[SEQUENTIAL](np.linspace(0, 1, 64))[:, :3]
+    image.putpalette((255 * palette).round().astype(np.uint8).tobytes())
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def inline_svg(figure: Figure, prefix: str) -> str:
+    """A figure for the page: as wide as its place, in colours that follow the page's.
+
+    Args:
+        prefix: makes the ids in it unique in the page.
+    """
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(0.84 * width, 0.84 * height)  # larger text in a small place
+    text = svg_text(figure)
+    head = text[: text.index(">") + 1]
+    box = re.search(r'viewBox="[^"]*"', head)
+    assert box
+    inside = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}-", text[len(head) :])
+    for color, name in PAGE_COLORS.items():
+        inside = inside.replace(color.lower(), f"var({name})")
+    title = html.escape(figure.axes[0].get_title(loc="left"))
+    return f'<svg {box[0]} role="img" aria-label="{title}">{inside}'
+
+
+def _script_json(content: Any) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

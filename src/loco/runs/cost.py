@@ -1,0 +1,148 @@
+"""What a model costs: parameters, operations, and times on the machine at hand."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from loco.runs.results import write_json
+from loco.structures import Batch, Events, TimeGrid
+
+log = logging.getLogger(__name__)
+
+
+def measure(config: DictConfig) -> dict[str, float | str]:
+    """Measure the model of a config on random features, and write cost.json.
+
+    Args:
+        config: as for a training, with `cost`: see `conf/experiment/table3_cost.yaml`.
+
+    Returns:
+        what `model_cost` returns.
+    """
+    output, sizes = Path(config.output_dir), config.cost
+    torch.manual_seed(config.seed)
+    model = instantiate(
+        config.model,
+        visual_channels=sizes.visual_channels,
+        audio_channels=sizes.audio_channels,
+        num_classes=sizes.num_classes,
+    )
+    use_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    cost = model_cost(
+        model,
+        channels=(sizes.visual_channels, sizes.audio_channels),
+        steps=sizes.steps,
+        grid=instantiate(config.data.layout).grid,
+        batch_size=sizes.batch_size,
+        repeats=sizes.repeats,
+        device=torch.device("cuda" if use_gpu else "cpu"),
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, output / "config.yaml", resolve=True)
+    write_json(output / "cost.json", cost)
+    log.info("%s: cost.json: %s", output, ", ".join(f"{k} {v}" for k, v in cost.items()))
+    return cost
+
+
+def model_cost(
+    model: nn.Module,
+    *,
+    channels: tuple[int, int],
+    steps: int,
+    grid: TimeGrid,
+    batch_size: int,
+    repeats: int,
+    device: torch.device | str = "cpu",
+) -> dict[str, float | str]:
+    """Parameters, operations and times of a detector with a `forward(visual, audio, mask)`.
+
+    Returns:
+        `parameters`, those of LCC among them; `gflop`, 2 × MAC of one video's forward pass;
+        `forward_s`, the same in seconds; `detect_s`, with decoding and NMS; `step_s`, a training
+        step of `batch_size` videos; `matmul_gflops`, GFLOP/s of a large matrix product in the same
+        minute, to compare machines by; `batch_size`, `steps`, `device`.
+    """
+    device = torch.device(device)
+    model = model.to(device)
+    one = random_batch(1, steps, *channels, grid).to(device)
+    batch = random_batch(batch_size, steps, *channels, grid).to(device)
+
+    def seconds(work: Callable[[], object], calls: int = repeats) -> float:
+        return median_seconds(work, calls, device)
+
+    model.eval()
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            model(one.visual, one.audio, one.mask)
+        product = torch.randn(2048, 2048, device=device)
+        matmul = 2 * 2048**3 / seconds(lambda: product @ product) / 1e9
+        forward = seconds(lambda: model(one.visual, one.audio, one.mask))
+        detect = seconds(lambda: model.detect(one))  # type: ignore[operator]
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    step = seconds(lambda: training_step(model, optimizer, batch), max(repeats // 2, 1))
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "gflop": counter.get_total_flops() / 1e9,
+        "forward_s": forward,
+        "detect_s": detect,
+        "step_s": step,
+        "matmul_gflops": matmul,
+        "batch_size": batch_size,
+        "steps": steps,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def median_seconds(
+    work: Callable[[], object], repeats: int, device: torch.device | None = None
+) -> float:
+    """Median time of a call, after one that warms up."""
+
+    def finished() -> float:
+        if device is not None and device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    work()
+    times = []
+    for _ in range(repeats):
+        start = finished()
+        work()
+        times.append(finished() - start)
+    return statistics.median(times)
+
+
+def random_batch(size: int, steps: int, visual: int, audio: int, grid: TimeGrid) -> Batch:
+    """Random features, (B, T, C), with three events of three classes in each video."""
+    duration = grid.end_seconds(steps)
+    segments = torch.tensor([[0.1, 0.2], [0.3, 0.8], [0.0, 1.0]], dtype=torch.float64) * duration
+    return Batch(
+        visual=torch.randn(size, steps, visual),
+        audio=torch.randn(size, steps, audio),
+        mask=torch.ones(size, steps, dtype=torch.bool),
+        durations=torch.full((size,), duration, dtype=torch.float64),
+        indices=torch.arange(size),
+        video_ids=[str(i) for i in range(size)],
+        events=[Events(segments, torch.tensor([0, 1, 2]))] * size,
+        grid=grid,
+    )
+
+
+def training_step(model: Any, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    """Forward, backward, optimiser."""
+    losses = model.losses(batch)
+    optimizer.zero_grad()
+    torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum().backward()
+    optimizer.step()

@@ -1,0 +1,188 @@
+"""What a run leaves behind: metrics.json, predictions.json, and tables for people."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from loco.data.annotations import Video
+from loco.evaluation.diagnosis import diagnose
+from loco.evaluation.matching import Columns
+from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
+from loco.structures import Events
+
+TABLE_COLUMNS = ("mAP@0.5", "mAP@0.6", "mAP@0.7", "mAP@0.8", "mAP@0.9", "mAP")
+
+
+def predictions_json(
+    detections: Mapping[str, Events], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Detections in UnAV-100's form: `database`: video → [{segment, label, label_id, score}]."""
+    return {
+        "version": "loco",
+        "database": {
+            video_id: [
+                {
+                    "segment": [round(start, 4), round(end, 4)],
+                    "label": class_names[label],
+                    "label_id": label,
+                    "score": round(score, 6),
+                }
+                for (start, end), label, score in zip(
+                    events.segments.tolist(),
+                    events.labels.tolist(),
+                    [] if events.scores is None else events.scores.tolist(),
+                    strict=True,
+                )
+            ]
+            for video_id, events in sorted(detections.items())
+        },
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON by way of a temporary file, so that a killed run leaves no half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(path.suffix + ".part")
+    unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    unfinished.replace(path)
+
+
+def evaluation_columns(detections: Mapping[str, Events], videos: Sequence[Video]) -> Columns:
+    """Detections and ground truth of the same videos as the arguments of `average_precision`."""
+    found = [detections[video.id] for video in videos]
+    true = [video.events for video in videos]
+    scores = [events.scores.numpy() for events in found if events.scores is not None]
+    pred_video, pred_segments, pred_labels = _flat(found)
+    gt_video, gt_segments, gt_labels = _flat(true)
+    return Columns(
+        pred_video=pred_video, pred_segments=pred_segments, pred_labels=pred_labels,
+        pred_scores=np.concatenate([np.zeros(0), *scores]),
+        gt_video=gt_video, gt_segments=gt_segments, gt_labels=gt_labels,
+    )  # fmt: skip
+
+
+def _flat(videos: Sequence[Events]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Video (N,), segments (N, 2) and labels (N,) of all videos, one after another."""
+    return (
+        np.repeat(np.arange(len(videos)), [len(events) for events in videos]),
+        np.concatenate([np.zeros((0, 2)), *(events.segments.numpy() for events in videos)]),
+        np.concatenate([np.zeros(0, dtype=int), *(events.labels.numpy() for events in videos)]),
+    )
+
+
+def detailed_metrics(
+    detections: Mapping[str, Events], videos: Sequence[Video], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """What metrics.json holds besides the mAP: AP of each class, and where mAP is lost.
+
+    Returns:
+        `per_class`: class name → AP at each tIoU and their average, null without ground truth;
+        `diagnosis`: see `loco.evaluation.diagnosis.diagnose`.
+    """
+    columns = evaluation_columns(detections, videos)
+    matrix = average_precision(
+        **columns, tiou_thresholds=DEFAULT_THRESHOLDS, num_classes=len(class_names)
+    )
+    per_class = {
+        name: {"mAP": json_number(float(of_class.mean()))}
+        | {
+            f"mAP@{threshold:.12g}": json_number(float(value))
+            for threshold, value in zip(DEFAULT_THRESHOLDS, of_class, strict=True)
+        }
+        for name, of_class in zip(class_names, matrix.T, strict=True)
+    }
+    return {
+        "per_class": per_class,
+        "diagnosis": diagnose(columns, num_classes=len(class_names)),
+    }
+
+
+def json_number(value: float) -> float | None:
+    """A float that JSON can hold: null for NaN."""
+    return None if math.isnan(value) else value
+
+
+def metrics_table(
+    rows: Mapping[str, Mapping[str, float]], title: str, columns: Sequence[str] = TABLE_COLUMNS
+) -> Table:
+    """A table of mAP in percent, a row for each system."""
+    table = Table(title=title, caption="percent; Avg. is over tIoU 0.1, 0.2, …, 0.9")
+    table.add_column("", justify="left")
+    for column in columns:
+        table.add_column(
+            "Avg." if column == "mAP" else column.removeprefix("mAP@"), justify="right"
+        )
+    for name, metrics in rows.items():
+        table.add_row(name, *(f"{100 * metrics[column]:.2f}" for column in columns))
+    return table
+
+
+def diagnosis_table(diagnosis: Mapping[str, Any]) -> Table:
+    """Where the mAP is lost: by kind of event, by kind of mistake, by predictions a video."""
+    table = Table(
+        title=f"where it is lost, at tIoU {diagnosis['tiou']:g}", caption="percent of the events"
+    )
+    table.add_column("")
+    for column in ("events", "mAP", "missed"):
+        table.add_column(column, justify="right")
+    short, long = diagnosis["lengths"]
+    names = {"short": f"short, ≤ {short:g} s", "long": f"long, ≥ {long:g} s"}
+    names |= {bucket: f"{bucket} in the video" for bucket in diagnosis["by_events_in_video"]}
+    rows = {"all events": diagnosis}
+    for group in ("by_length", "by_events_in_video", "by_overlap"):
+        rows |= {names.get(bucket, bucket): values for bucket, values in diagnosis[group].items()}
+    for name, values in rows.items():
+        shares = (percent(values[key]) for key in ("mAP", "missed"))
+        table.add_row(name, str(values["num_events"]), *shares)
+    return table
+
+
+def mistakes_line(diagnosis: Mapping[str, Any]) -> str:
+    """What the best predictions are, and the recall at N predictions a video, in two lines."""
+    kinds = ", ".join(
+        f"{name.replace('_', ' ')} {percent(value)}"
+        for name, value in diagnosis["predictions"].items()
+        if name != "num_rated"
+    )
+    recall = ", ".join(f"{percent(value)} at {n}" for n, value in diagnosis["recall_at"].items())
+    return (
+        f"of the best {diagnosis['predictions']['num_rated']} predictions (%): {kinds}\n"
+        f"recall (%) at N predictions a video: {recall}"
+    )
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in percent, a dash where there is none."""
+    return "–" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def detections_table(
+    video_id: str, events: Events, class_names: Sequence[str], max_rows: int = 10
+) -> Table:
+    """The best detections of a video, for people."""
+    shown = f"best {max_rows} of {len(events)} detections" if len(events) > max_rows else None
+    table = Table(title=video_id, caption=shown, title_justify="left")
+    for column in ("start (s)", "end (s)", "score"):
+        table.add_column(column, justify="right")
+    table.add_column("event", justify="left")
+    best = events[:max_rows]
+    scores = [] if best.scores is None else best.scores.tolist()
+    for (start, end), label, score in zip(
+        best.segments.tolist(), best.labels.tolist(), scores, strict=True
+    ):
+        table.add_row(f"{start:.2f}", f"{end:.2f}", f"{score:.3f}", class_names[label])
+    return table
+
+
+def show(table: Table) -> None:
+    """Print a table, wide enough when the output is a file."""
+    console = Console()
+    Console(width=max(console.width, 100) if not console.is_terminal else None).print(table)

@@ -1,0 +1,139 @@
+"""A finished run's folder, read back as the values that figures and the report draw."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from loco.data.annotations import Annotations, Video, read_annotations
+from loco.data.datamodule import AVDataModule
+from loco.errors import AnnotationError, LocoError
+from loco.runs.logs import Curve, read_log
+from loco.runs.results import detailed_metrics
+from loco.structures import Events
+from loco.training.module import LocalizationModule
+
+
+class RunFolder:
+    """What `scripts/train.py` left; each part is read when it is first asked for.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        LocoError: there is no such folder, or no config.yaml and metrics.json in it; likewise from
+            each part whose file is missing or damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        for name in ("config.yaml", "metrics.json"):
+            if not (self.path / name).is_file():
+                raise LocoError(f"{self.path}: expected the folder of a finished run, no {name}")
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The run's whole configuration."""
+        config = OmegaConf.load(self.path / "config.yaml")
+        assert isinstance(config, DictConfig)
+        return config
+
+    @cached_property
+    def command(self) -> str | None:
+        """The command line that started it, where Hydra noted one."""
+        noted = self.path / ".hydra" / "overrides.yaml"
+        if not noted.is_file():
+            return None
+        words = [str(word) for word in OmegaConf.to_container(OmegaConf.load(noted))]  # type: ignore[union-attr]
+        quoted = [f"'{word}'" if set(word) & set(' ${}[]()*?;&|<>"') else word for word in words]
+        return " ".join(["python scripts/train.py", *quoted])
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The mAPs of metrics.json; NaN where it has null."""
+        numbers = {k: v for k, v in self._metrics_file.items() if k.startswith("mAP")}
+        return {name: float("nan") if v is None else float(v) for name, v in numbers.items()}
+
+    @cached_property
+    def details(self) -> dict[str, Any]:
+        """`per_class` and `diagnosis` of metrics.json (see `loco.runs.results.detailed_metrics`)."""
+        if "diagnosis" in self._metrics_file:
+            return self._metrics_file
+        return detailed_metrics(self.predictions, self.test_videos, self.annotations.class_names)
+
+    @cached_property
+    def _metrics_file(self) -> dict[str, Any]:
+        return _read_json(self.path / "metrics.json")
+
+    @cached_property
+    def predictions(self) -> dict[str, Events]:
+        """The detections of each test video."""
+        return read_predictions(self.path / "predictions.json")
+
+    @cached_property
+    def log(self) -> dict[str, Curve]:
+        """The curves of the training, by name."""
+        return read_log(self.path / "logs" / "metrics.csv")
+
+    @cached_property
+    def data(self) -> AVDataModule:
+        """The data set that the config describes, not set up."""
+        data = instantiate(self.config.data)
+        assert isinstance(data, AVDataModule)
+        return data
+
+    @cached_property
+    def annotations(self) -> Annotations:
+        """The annotations that the run was tested against."""
+        if self.data.annotations_path is None:
+            raise AnnotationError(f"{self.path}: the run's config names no annotation file")
+        return read_annotations(self.data.annotations_path)
+
+    @property
+    def test_videos(self) -> list[Video]:
+        """The annotated videos that there are predictions of, by id."""
+        return [self.annotations[i] for i in sorted(self.predictions) if i in self.annotations]
+
+    def module(self) -> LocalizationModule:
+        """The trained module: the best checkpoint, or the last one where there is no best."""
+        from loco.runs.train import load_module  # which writes reports itself
+
+        best = self.path / "checkpoints" / "best.ckpt"
+        return load_module(best if best.is_file() else self.path)
+
+
+def read_predictions(path: str | Path) -> dict[str, Events]:
+    """The detections in a predictions.json by video, by descending score.
+
+    Raises:
+        LocoError: the file cannot be read, or is none.
+    """
+    try:
+        database = _read_json(Path(path))["database"]
+        return {video: _events(entries) for video, entries in database.items()}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise LocoError(f"{path}: expected the predictions that a run writes") from None
+
+
+def _events(entries: list[dict[str, Any]]) -> Events:
+    entries = sorted(entries, key=lambda entry: -entry["score"])
+    return Events(
+        torch.tensor([e["segment"] for e in entries], dtype=torch.float64).reshape(-1, 2),
+        torch.tensor([e["label_id"] for e in entries], dtype=torch.long),
+        torch.tensor([e["score"] for e in entries], dtype=torch.float64),
+    )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LocoError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise LocoError(f"{path}: expected JSON, got: {error}") from None

@@ -1,0 +1,213 @@
+"""The jobs of a sweep: finished ones are kept, failed ones noted, and the others go on."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from loco.errors import CheckpointError, LocoError
+from loco.runs.entry import USER_ERRORS, readable
+from loco.runs.folders import requeued, write_sweep
+from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, flat, job_folders, status
+
+log = logging.getLogger(__name__)
+
+
+def sweep_job(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Run an entry point as a job, if it is one of a sweep; a single run is left as it is.
+
+    In a sweep an exception becomes `failed.txt` in the job's folder, so that the next job starts.
+    With `resume_sweep` a finished job is not repeated, and another one goes on from its last
+    checkpoint. Returns the best validation mAP to a sweeper that searches, such as Optuna's.
+    """
+
+    @functools.wraps(main)
+    def wrapped(config: DictConfig) -> float | None:
+        hydra = HydraConfig.get()
+        if hydra.mode != RunMode.MULTIRUN:
+            main(config)
+            return None
+        folder = Path(hydra.runtime.output_dir)
+        with _alone(folder) as alone:
+            if not alone:
+                log.warning("%s: runs elsewhere, left alone", folder)
+                return None
+            _share_threads(hydra.launcher)
+            try:
+                _run(main, config, folder)
+                searches = not hydra.sweeper["_target_"].endswith(".BasicSweeper")
+                return validation_score(folder) if searches else None
+            except Exception as error:
+                _note_failure(folder, error)
+        return None
+
+    return wrapped
+
+
+def _run(main: Callable[[DictConfig], Any], config: DictConfig, folder: Path) -> None:
+    if Path(config.output_dir).absolute() != folder.absolute():
+        raise LocoError(
+            "output_dir would be shared by all jobs of the sweep; hydra.sweep.dir names its folder"
+        )
+    if config.resume_sweep or requeued():
+        if status(folder) == "finished":
+            _warn_of_changes(config, folder)
+            log.info("%s: finished already, kept", folder)
+            return
+        if (folder / "checkpoints").is_symlink():  # of a twin, see `reuse`
+            (folder / "checkpoints").unlink()
+        if config.ckpt_path is None and (checkpoint := _usable_checkpoint(folder)):
+            config.ckpt_path = str(checkpoint)
+    (folder / FAILED).unlink(missing_ok=True)
+    if config.reuse and (twin := find_twin(Path(config.reuse), config)):
+        _take_over(folder, twin)
+        return
+    main(config)
+
+
+def _take_over(folder: Path, twin: Path) -> None:
+    """Let a folder have the results of another one; its checkpoints stay where they are."""
+    log.info("%s: the same as %s, taken from there", folder, twin)
+    if (twin / "checkpoints").is_dir():
+        with suppress(FileExistsError, NotImplementedError):
+            (folder / "checkpoints").symlink_to((twin / "checkpoints").resolve())
+    (folder / "logs").mkdir(exist_ok=True)
+    kept = ("config.yaml", "predictions.json", "report.html", "logs/metrics.csv")
+    for name in (*kept, *RESULTS):  # the last ones say: finished
+        if (twin / name).is_file():
+            shutil.copyfile(twin / name, folder / name)
+
+
+def _usable_checkpoint(folder: Path) -> Path | None:
+    """The last checkpoint of an unfinished job; None if there is none, or a damaged one."""
+    file = folder / "checkpoints" / "last.ckpt"
+    if not file.is_file():
+        return None
+    from loco.runs.train import load_checkpoint  # here, as it imports torch
+
+    try:
+        load_checkpoint(file)
+    except CheckpointError as error:
+        log.warning("%s; the job starts anew", error)
+        return None
+    return file
+
+
+def _warn_of_changes(config: DictConfig, folder: Path) -> None:
+    """Say which settings a finished job does not share with the one that it stands for."""
+    noted = folder / "config.yaml"
+    if not noted.is_file():
+        return
+    then, now = (flat(plain) for plain in (OmegaConf.load(noted), config))
+    changed = [
+        f"{key} {then.get(key)} → {now.get(key)}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
+    ]
+    if changed:
+        log.warning("%s: finished with other settings: %s", folder, ", ".join(changed))
+
+
+def _note_failure(folder: Path, error: Exception) -> None:
+    message = readable(error)
+    if not isinstance(error, USER_ERRORS):
+        message = f"{type(error).__name__}: {message}"
+    text = f"{message}\n\n{''.join(traceback.format_exception(error))}"
+    (folder / FAILED).write_text(text, encoding="utf-8")
+    print(f"error: {folder.name}: {message} (more in {folder / FAILED})", file=sys.stderr)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether no other process works in a folder; keeps others out meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError):  # a file system without locks
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _share_threads(launcher: DictConfig) -> None:
+    """Divide the processor's cores among the jobs that joblib runs at the same time."""
+    if not launcher["_target_"].endswith(".JoblibLauncher"):
+        return
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = cores or 1
+    jobs = int(launcher.n_jobs) if launcher.n_jobs > 0 else cores
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // jobs)))
+
+
+def validation_score(folder: Path) -> float:
+    """The best validation mAP of a run, from its best checkpoint.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    import torch
+
+    file = folder / "checkpoints" / "best.ckpt"
+    if not file.is_file():
+        raise CheckpointError(f"{file}: expected, as a search needs a validation after training")
+    states = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
+    return max(
+        float(state["best_model_score"])
+        for name, state in states.items()
+        if name.startswith("BestCheckpoint")
+    )
+
+
+class SweepSummary(Callback):
+    """Notes what a sweep was started with, and ends it with a list of what became of its jobs."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        hydra = config.hydra
+        write_sweep(
+            Path(hydra.sweep.dir),
+            hydra.overrides.task,
+            hydra.sweeper.get("params") or (),
+            time.time(),
+        )
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print it; the exit code is 1 if a job failed."""
+        sweep = Path(config.hydra.sweep.dir)
+        became = {folder: status(folder) for folder in job_folders(sweep)}
+        done = sum(state == "finished" for state in became.values())
+        print(f"{sweep}: {done} of {len(became)} jobs finished")
+        if done == len(became):
+            return
+        table = Table("job", "", "why")
+        for folder, state in became.items():
+            if state != "finished":
+                table.add_row(folder.name, state, failure(folder))
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        print("resume_sweep=true tries these again")
+        sys.exit(1)

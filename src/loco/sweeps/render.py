@@ -1,0 +1,144 @@
+"""A table of results as Markdown, LaTeX or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable
+
+from loco.sweeps.tabulate import Column, Row, Table
+
+
+def markdown(table: Table) -> str:
+    """A table of GitHub's Markdown, and a line on what it shows."""
+    header = [*table.keys, *_titles(table, "Δ Avg.")]
+    lines = [f"| {' | '.join(header)} |"]
+    lines.append(
+        "|" + "".join(" --- |" if i < len(table.keys) else " ---: |" for i in range(len(header)))
+    )
+    for i, row in enumerate(table.rows):
+        cells = _cells(table, i, row, lambda text: f"**{text}**", "±", "−", "to")
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join([*lines, "", _caption(table), ""])
+
+
+def latex(table: Table) -> str:
+    """A tabular for the package booktabs."""
+    header = [*map(_escape, table.keys), *_titles(table, r"$\Delta$ Avg.")]
+    lines = [
+        "% \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{{'l' * len(table.keys)}{'r' * (len(header) - len(table.keys))}}}",
+        "\\toprule",
+        " & ".join(header) + r" \\",
+        "\\midrule",
+    ]
+    for i, row in enumerate(table.rows):
+        cells = _cells(
+            table, i, row, lambda text: f"\\textbf{{{text}}}", r"{\scriptsize$\pm$}", "$-$", "to"
+        )
+        named = [_escape(cell) for cell in cells[: len(table.keys)]]
+        lines.append(" & ".join([*named, *cells[len(table.keys) :]]) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def comma_separated(table: Table) -> str:
+    """CSV: numbers without rounding, mean and deviation in columns of their own."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    header = [*table.keys, "seeds", "failed", "unfinished"]
+    for column in table.columns:
+        header += [column.result, f"{column.result} deviation"]
+    if table.differences is not None:
+        header += ["difference", "difference low", "difference high"]
+    writer.writerow(header)
+    for i, row in enumerate(table.rows):
+        line: list[object] = [*row.settings.values(), len(row.finished), row.failed, row.unfinished]
+        for column in table.columns:
+            mean, deviation = table.mean(row, column), table.deviation(row, column)
+            line += [
+                "" if math.isnan(mean) else mean / column.scale,
+                "" if deviation is None else deviation / column.scale,
+            ]
+        if table.differences is not None:
+            gap = table.differences.get(i)
+            line += ["", "", ""] if gap is None else [gap.mean, gap.low, gap.high]
+        writer.writerow(line)
+    return file.getvalue()
+
+
+RENDERERS: dict[str, Callable[[Table], str]] = {
+    "markdown": markdown,
+    "latex": latex,
+    "csv": comma_separated,
+}
+
+
+def _titles(table: Table, difference: str) -> list[str]:
+    last = [] if table.differences is None else [difference]
+    return ["seeds", *(column.title for column in table.columns), *last]
+
+
+def _cells(
+    table: Table,
+    index: int,
+    row: Row,
+    bold: Callable[[str], str],
+    plus_minus: str,
+    minus: str,
+    to: str,
+) -> list[str]:
+    cells = [*row.settings.values(), _seeds(row)]
+    for column in table.columns:
+        text = _number(table, row, column, plus_minus)
+        cells.append(bold(text) if table.is_best(row, column) else text)
+    if table.differences is not None:
+        gap = table.differences.get(index)
+        if index == table.reference:
+            cells.append("reference")
+        elif gap is None:
+            cells.append("–")
+        else:
+            mean, low, high = (
+                _signed(100 * value, minus) for value in (gap.mean, gap.low, gap.high)
+            )
+            cells.append(f"{mean} ({low} {to} {high})")
+    return cells
+
+
+def _seeds(row: Row) -> str:
+    lost = [(row.failed, "failed"), (row.unfinished, "unfinished")]
+    notes = ", ".join(f"{count} {what}" for count, what in lost if count)
+    return f"{len(row.finished)} ({notes})" if notes else str(len(row.finished))
+
+
+def _number(table: Table, row: Row, column: Column, plus_minus: str) -> str:
+    mean, deviation = table.mean(row, column), table.deviation(row, column)
+    if not row.finished:
+        return "failed" if row.failed else "–"
+    if math.isnan(mean):
+        return "–"
+    text = f"{mean:.{column.digits}f}"
+    return text if deviation is None else f"{text} {plus_minus} {deviation:.{column.digits}f}"
+
+
+def _signed(value: float, minus: str) -> str:
+    text = f"{abs(value):.2f}"
+    return text if float(text) == 0 else f"{'+' if value > 0 else minus}{text}"
+
+
+def _caption(table: Table) -> str:
+    shown = "mAP in percent" if table.columns[-1].result == "mAP" else "What the models cost"
+    text = f"{shown}; mean ± sample standard deviation over the seeds, the best in bold."
+    if table.differences is not None and table.reference is not None:
+        text += (
+            f" Δ: Avg. less that of {table.rows[table.reference].name}, with a 95 % bootstrap "
+            "interval over the test videos."
+        )
+    return text
+
+
+def _escape(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "–": "--"}
+    special |= {character: f"\\{character}" for character in "&%$#_{}"}
+    return "".join(special.get(character, character) for character in text)

@@ -1,0 +1,300 @@
+"""Sweeps as the tables of a paper: a row for each setting, mean ± deviation over its seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from loco.errors import LocoError
+from loco.runs.folders import UNNAMED
+from loco.runs.jobs import RESULTS, Status, flat, job_folders, overrides_of, status
+from loco.runs.logs import read_log
+
+MISSING = "–"
+# may differ between jobs that are repetitions of one another
+INCIDENTAL = (
+    "experiment", "resume_sweep", "reuse", "report", "logger", "callbacks", "hydra/launcher",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a sweep, or a single run, by its folder."""
+
+    folder: Path
+
+    @cached_property
+    def status(self) -> Status:
+        return status(self.folder)
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """What the command line and the sweep set, by key."""
+        return overrides_of(self.folder)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Its whole configuration by dotted key, and its choices of groups by group."""
+        notes = self.folder / ".hydra"
+        choices = OmegaConf.load(notes / "hydra.yaml").hydra.runtime.choices
+        return flat(OmegaConf.load(notes / "config.yaml"), resolve=False) | dict(choices)
+
+    @cached_property
+    def seed(self) -> str:
+        return self.value("seed")
+
+    @cached_property
+    def results(self) -> dict[str, float]:
+        """The numbers that it left; NaN for null."""
+        for name in RESULTS:
+            if (self.folder / name).is_file():
+                content = json.loads((self.folder / name).read_text(encoding="utf-8"))
+                numbers = {k: math.nan if v is None else v for k, v in content.items()}
+                return {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}
+        return {}
+
+    @cached_property
+    def last_logged(self) -> dict[str, float]:
+        """The last value of each logged curve; empty where the CSV logger was not in use."""
+        path = self.folder / "logs" / "metrics.csv"
+        if not path.is_file():
+            return {}
+        return {name: float(curve.values[-1]) for name, curve in read_log(path).items()}
+
+    def result(self, name: str) -> float:
+        """A number that it left: a metric, or the last value of a logged curve; else NaN."""
+        if name in self.results:
+            return self.results[name]
+        return self.last_logged.get(name, math.nan)
+
+    def value(self, key: str) -> str:
+        """A setting, whether an override or a default; the same text for the same value."""
+        return plain_text(self.overrides.get(key, self.settings.get(key, MISSING)))
+
+
+def plain_text(value: Any) -> str:
+    """A value as tables write it: 1 for 1.0, true for True, a dash for none."""
+    text = str(value)
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    if text in ("None", "null"):
+        return MISSING
+    try:
+        return f"{float(text):.12g}"
+    except ValueError:
+        return text
+
+
+@dataclass
+class Row:
+    """The jobs that differ in nothing but the seed.
+
+    Attributes:
+        settings: what tells this row from the others, by key.
+        finished: a job for each seed.
+        failed, unfinished: seeds that have no result.
+    """
+
+    settings: dict[str, str]
+    finished: list[Job] = field(default_factory=list)
+    failed: int = 0
+    unfinished: int = 0
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self.settings.items())
+
+    def values(self, result: str) -> list[float]:
+        """A result of each finished job."""
+        return [job.result(result) for job in self.finished]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A result as a table shows it.
+
+    Attributes:
+        result: its name in metrics.json, cost.json or the log.
+        title: what stands above.
+        scale: the factor from the one to the other.
+        best: of the rows' means; None where none is better than another.
+    """
+
+    result: str
+    title: str
+    scale: float = 100.0
+    best: Callable[[Iterable[float]], float] | None = max
+    digits: int = 2
+
+
+MAP_COLUMNS = (
+    *(Column(f"mAP@0.{i}", f"0.{i}") for i in range(5, 10)),
+    Column("mAP", "Avg."),
+)
+COST_COLUMNS = (
+    Column("parameters", "parameters (M)", 1e-6, min),
+    Column("gflop", "GFLOP", 1.0, min, 1),
+    Column("step_s", "training step (s)", 1.0, min, 3),
+    Column("detect_s", "a video (ms)", 1e3, min, 1),
+)
+
+
+def read_jobs(folders: Sequence[Path]) -> list[Job]:
+    """The jobs in folders of sweeps, or of single runs.
+
+    Raises:
+        LocoError: there is none in one of them.
+    """
+    jobs = []
+    for folder in folders:
+        single = (folder / ".hydra" / "overrides.yaml").is_file()
+        found = [folder] if single else job_folders(folder)
+        if not found:
+            what = "found no job in it" if folder.is_dir() else "there is none"
+            raise LocoError(f"{folder}: expected the folder of a sweep or a run, {what}")
+        jobs += [Job(path) for path in found]
+    return jobs
+
+
+def make_rows(jobs: Sequence[Job], by: Sequence[str] = ()) -> list[Row]:
+    """Group jobs by the overrides that differ between them, all but the seed.
+
+    Args:
+        jobs: in the order that the rows shall have.
+        by: more settings to group by.
+
+    Raises:
+        LocoError: two jobs of a row have the same seed and differ in something else.
+    """
+    keys = dict.fromkeys(key for job in jobs for key in job.overrides if key not in UNNAMED)
+    keys = {k: None for k in keys if k != "seed" and len({job.value(k) for job in jobs}) > 1}
+    keys |= dict.fromkeys(by)
+    grouped: dict[tuple[str, ...], dict[str, list[Job]]] = {}
+    for job in jobs:
+        label = tuple(job.value(key) for key in keys)
+        grouped.setdefault(label, {}).setdefault(job.seed, []).append(job)
+    rows = []
+    for label, seeds in grouped.items():
+        row = Row(dict(zip(keys, label, strict=True)))
+        for same in seeds.values():
+            if finished := [job for job in same if job.status == "finished"]:
+                _check_same(finished)
+                row.finished.append(finished[-1])
+            elif any(job.status == "failed" for job in same):
+                row.failed += 1
+            else:
+                row.unfinished += 1
+        rows.append(row)
+    return rows
+
+
+def _check_same(jobs: Sequence[Job]) -> None:
+    """Refuse to take jobs for repetitions of one another that are not."""
+    first = jobs[0]
+    for other in jobs[1:]:
+        differing = [
+            key
+            for key in sorted(first.settings.keys() | other.settings.keys())
+            if key not in INCIDENTAL and first.settings.get(key) != other.settings.get(key)
+        ]
+        if differing:
+            raise LocoError(
+                f"{first.folder} and {other.folder} would be the same row and seed, but differ "
+                f"in {', '.join(differing)}; --by {differing[0]} makes them rows of their own"
+            )
+
+
+def columns_of(rows: Sequence[Row], extra: Sequence[str] = ()) -> tuple[Column, ...]:
+    """mAP, or for measured costs these.
+
+    Args:
+        rows: what the table holds.
+        extra: results, or logged curves of which the last value counts, that come first.
+
+    Raises:
+        LocoError: no finished job has one of them.
+    """
+    finished = [job for row in rows for job in row.finished]
+    for name in extra:
+        if finished and all(math.isnan(job.result(name)) for job in finished):
+            known = sorted({*finished[0].results, *finished[0].last_logged})
+            raise LocoError(f"--column {name}: no job has it; there are: {', '.join(known)}")
+    first = tuple(
+        Column(name, name.removeprefix("mAP@"))
+        if name.startswith("mAP@")
+        else Column(name, name, 1.0, None, 3)
+        for name in extra
+    )
+    if finished and all("gflop" in job.results for job in finished):
+        return first + COST_COLUMNS
+    return first + MAP_COLUMNS
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more a row reaches than the reference, in fractions, and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is rendered."""
+
+    rows: Sequence[Row]
+    columns: Sequence[Column]
+    differences: Mapping[int, Difference] | None = None
+    reference: int | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        return list(self.rows[0].settings) if self.rows else []
+
+    def mean(self, row: Row, column: Column) -> float:
+        """Of the seeds, as shown; NaN without any."""
+        values = row.values(column.result)
+        return statistics.fmean(values) * column.scale if values else math.nan
+
+    def deviation(self, row: Row, column: Column) -> float | None:
+        """Sample standard deviation over the seeds, as shown; None for one, or if one lacks it."""
+        values = row.values(column.result)
+        if len(values) < 2 or any(map(math.isnan, values)):
+            return None
+        return statistics.stdev(values) * column.scale
+
+    def is_best(self, row: Row, column: Column) -> bool:
+        """Whether no row has a better mean and some a worse one, to the digits that are shown."""
+        shown = [round(self.mean(other, column), column.digits) for other in self.rows]
+        valid = [value for value in shown if not math.isnan(value)]
+        own = round(self.mean(row, column), column.digits)
+        if column.best is None:
+            return False
+        return len(set(valid)) > 1 and own == column.best(valid)
+
+
+def find_row(rows: Sequence[Row], reference: str) -> int:
+    """The row that a reference such as `attention=fixed` names, several settings by commas.
+
+    Raises:
+        LocoError: it is not exactly one.
+    """
+    wanted = dict(part.strip().partition("=")[::2] for part in reference.split(","))
+    found = [
+        i
+        for i, row in enumerate(rows)
+        if all(row.settings.get(key) == plain_text(value) for key, value in wanted.items())
+    ]
+    if len(found) != 1:
+        names = "; ".join(row.name for row in rows)
+        raise LocoError(f"reference {reference}: fits {len(found)} rows, expected one of: {names}")
+    return found[0]

@@ -1,0 +1,108 @@
+"""Training callbacks that Lightning has not got in the form needed here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, WeightAveraging
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+
+class WeightEMA(WeightAveraging):
+    """Moving average of the weights, which is what validation, the test and checkpoints see.
+
+    Buffers are averaged like weights; those of integers, such as BatchNorm's count of batches, are
+    copied. The decay at step n is min(decay, (1 + n) / (10 + n)): a plain 0.999 would ruin short
+    runs, whose average would still be full of the first steps.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must lie in [0, 1), got {decay}")
+
+        def average(averaged: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
+            if not averaged.is_floating_point():
+                return current
+            warm = (1 + float(num_averaged)) / (10 + float(num_averaged))
+            return averaged.lerp(current, 1 - min(decay, warm))
+
+        super().__init__(avg_fn=average)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the checkpoint of the best validation mAP as `best.ckpt`.
+
+    A resumed run that writes elsewhere takes the best one so far along, so that it tests the best
+    of the whole training.
+    """
+
+    def __init__(self, dirpath: str, monitor: str = "val/mAP") -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="best",
+            monitor=monitor,
+            mode="max",
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        earlier = Path(state_dict["best_model_path"])
+        if not earlier.is_file():  # nothing validated yet, or moved away: the best starts anew
+            return
+        best = Path(str(self.dirpath)) / "best.ckpt"
+        best.parent.mkdir(parents=True, exist_ok=True)
+        if best.resolve() != earlier.resolve():
+            shutil.copyfile(earlier, best)
+        moved = {
+            "dirpath": self.dirpath,
+            "best_model_path": str(best),
+            "kth_best_model_path": str(best),
+            "best_k_models": {str(best): state_dict["best_model_score"]},
+        }
+        super().load_state_dict(state_dict | moved)
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps the state at the end of every epoch as `last.ckpt`, which a run resumes from."""
+
+    def __init__(self, dirpath: str) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="last",
+            save_on_train_epoch_end=True,
+            every_n_epochs=1,
+            enable_version_counter=False,
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to restore: the checkpoint resumed from is another run's, and stays."""
+
+
+class PartsSummary(ModelSummary):
+    """The model's parts and their parameters, before training.
+
+    Lightning's own tables also count operations, as 0 where a model takes no example tensor;
+    `loco.runs.cost` measures them.
+    """
+
+    @staticmethod
+    def summarize(
+        summary_data: list[tuple[str, list[str]]],
+        total_parameters: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Print the table; called by Lightning with what it found."""
+        columns = dict(summary_data)
+        table = Table(title=f"{total_parameters:,} parameters")
+        table.add_column("part")
+        table.add_column("type")
+        table.add_column("parameters", justify="right")
+        for row in zip(columns["Name"], columns["Type"], columns["Params"], strict=True):
+            table.add_row(*row)
+        Console().print(table)

@@ -1,0 +1,230 @@
+"""The LightningModule: wires a detector to its data, optimiser, metric and log, and knows no more.
+
+A detector is any `nn.Module` with
+
+    losses(batch) -> dict[str, Tensor]    the sum of `loss_…` is minimised, the rest is only logged
+    detect(batch) -> list[Events]         one for each video, by descending score
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from loco.data.dataset import collate
+from loco.errors import TrainingError
+from loco.evaluation.metrics import DetectionMAP
+from loco.runs.processes import merged
+from loco.structures import Batch, Events, Sample, TimeGrid
+from loco.training.optim import OptimizerFactory, clip_gradients
+
+
+class Detector(Protocol):
+    """What the module asks of a detector."""
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]: ...
+
+    def detect(self, batch: Batch) -> list[Events]: ...
+
+
+class LocalizationModule(lightning.LightningModule):
+    """Trains and evaluates a detector.
+
+    Args:
+        detector: an `nn.Module` with `losses` and `detect`.
+        class_names: names of the K classes.
+        optimizer: makes the optimiser and its schedule; needed for training alone.
+        seed: with the epoch, the batch and the rank, it decides all randomness of a training step.
+        config: plain values kept in every checkpoint, from which `loco.runs.train.load_module` builds the
+            detector again.
+    """
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        class_names: Sequence[str],
+        *,
+        optimizer: OptimizerFactory | None = None,
+        seed: int = 0,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(config or {})
+        self.detector = detector
+        self.class_names = list(class_names)
+        self.optimizer_factory = optimizer
+        self.seed = seed
+        self.metric = DetectionMAP(len(self.class_names))
+        self.detections: dict[str, Events] = {}
+        """Of the last test: video id → detections, on the CPU."""
+
+    @property
+    def _detector(self) -> Detector:
+        return cast(Detector, self.detector)
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw drop path from (seed, epoch, batch, rank), so that a resumed run draws the same."""
+        key = (self.seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The total loss; everything that the detector returns is logged.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        losses = self._detector.losses(batch)
+        parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
+        total = torch.stack(list(parts.values())).sum()
+        if not total.isfinite():
+            shown = ", ".join(f"{name} {value.item():.3g}" for name, value in parts.items())
+            raise TrainingError(
+                f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx} "
+                f"({shown}); a lower optimizer.lr or a longer optimizer.warmup_epochs may help"
+            )
+        values: dict[str, Tensor | float] = {
+            "train/loss": total.detach(),
+            "train/lr": self._learning_rate(),
+        }
+        values |= {f"train/{name}": value.detach() for name, value in parts.items()}
+        values |= {name: value for name, value in losses.items() if name not in parts}
+        self.log_dict(values, batch_size=len(batch))
+        self.log_dict(  # an epoch can be shorter than what the trainer logs of its steps
+            {f"epoch/{name}": value for name, value in values.items()},
+            on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch),
+        )  # fmt: skip
+        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        return total
+
+    def _learning_rate(self) -> float:
+        """Of the first group of parameters; those of the others are multiples of it."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def configure_optimizers(self) -> Any:
+        if self.optimizer_factory is None:
+            raise ValueError("training needs an optimizer: LocalizationModule(..., optimizer=…)")
+        total_steps, steps_per_epoch = training_length(self.trainer)
+        optimizer, scheduler = self.optimizer_factory(
+            self.detector, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """As the trainer says; by norm, groups with `clip_apart` are clipped on their own."""
+        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            clip_gradients(optimizer, float(gradient_clip_val))
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    def detect(self, batch: Batch) -> list[Events]:
+        """Detections of each video of a batch, on the CPU."""
+        return [events.to("cpu") for events in self._detector.detect(batch)]
+
+    @torch.no_grad()
+    def detect_arrays(
+        self,
+        visual: ArrayLike,
+        audio: ArrayLike,
+        grid: TimeGrid,
+        duration: float | None = None,
+    ) -> Events:
+        """Detections in one video, from its features.
+
+        Args:
+            visual: (T, C_visual); several files of a layout side by side. Where the lengths differ
+                by a few steps, the shorter one counts.
+            audio: (T, C_audio).
+            grid: where the steps lie in time; the one that the model was trained on.
+            duration: seconds, the latest end of an event; None is the end of the last step.
+
+        Raises:
+            ValueError: the arrays are no such arrays, hold NaN or infinity, or differ in length by
+                more steps than the data of the training could.
+        """
+        arrays = [np.asarray(visual, dtype=np.float32), np.asarray(audio, dtype=np.float32)]
+        for name, array in zip(("visual", "audio"), arrays, strict=True):
+            channels = self.hparams.get(f"{name}_channels", "C")
+            if array.ndim != 2 or not len(array) or channels not in ("C", array.shape[1]):
+                raise ValueError(f"{name} must be of shape (T, {channels}), got {array.shape}")
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} holds NaN or infinity")
+        steps, longest = sorted(map(len, arrays))
+        allowed = self.hparams.get("data", {}).get("max_length_difference", 8)
+        if longest - steps > allowed:
+            raise ValueError(
+                f"visual has {len(arrays[0])} steps and audio {len(arrays[1])}; they may differ by "
+                f"at most {allowed}"
+            )
+        duration = grid.end_seconds(steps) if duration is None else duration
+        sample = Sample("", 0, arrays[0][:steps], arrays[1][:steps], duration, Events.empty())
+        training = self.training
+        try:
+            return self.eval().detect(collate([sample], grid).to(self.device))[0]
+        finally:
+            self.train(training)
+
+    def on_validation_epoch_start(self) -> None:
+        self.metric.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        losses = self._detector.losses(batch)
+        parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
+        parts["loss"] = torch.stack(list(parts.values())).sum()
+        self.log_dict(
+            {f"val/{name}": value for name, value in parts.items()},
+            sync_dist=True, batch_size=len(batch),
+        )  # fmt: skip
+        self.metric.update(self.detect(batch), batch.events, batch.indices)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_metric("val", prog_bar=True)
+
+    def on_test_epoch_start(self) -> None:
+        self.metric.reset()
+        self.detections = {}
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        detections = self.detect(batch)
+        self.metric.update(detections, batch.events, batch.indices)
+        self.detections.update(zip(batch.video_ids, detections, strict=True))
+
+    def on_test_epoch_end(self) -> None:
+        self.detections = merged(self.detections)
+        self._log_metric("test")
+
+    def _log_metric(self, stage: str, prog_bar: bool = False) -> None:
+        for name, value in self.metric.compute().items():
+            self.log(f"{stage}/{name}", value.float(), prog_bar=prog_bar and name == "mAP")
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Events]:
+        if not len(batch):  # none of its videos could be read
+            return {}
+        return dict(zip(batch.video_ids, self.detect(batch), strict=True))
+
+
+def training_length(trainer: lightning.Trainer) -> tuple[int | None, int]:
+    """Optimiser steps of the whole training, None where time alone ends it, and of an epoch."""
+    total = trainer.estimated_stepping_batches
+    if trainer.train_dataloader is None:  # then nobody has counted the batches yet
+        trainer.fit_loop.setup_data()
+    steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    return (None if math.isinf(total) else int(total)), max(steps_per_epoch, 1)

@@ -1,0 +1,228 @@
+"""The whole detector: invariances in a batch, any length, and gradients where they must arrive."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from loco.detection.losses import DetectionLoss
+from loco.detectors.loco.correspondence import (
+    CorrespondenceLoss,
+    DiagonalTarget,
+    GaussianTarget,
+    NoCorrespondence,
+    SoftenedTarget,
+)
+from loco.detectors.loco.detector import LoCo
+from loco.nn.attention import (
+    CrossModalDynamicPerception,
+    FixedWindowAttention,
+    GlobalAttention,
+    NoAttention,
+)
+from loco.structures import Batch, Events, TimeGrid
+
+GRID = TimeGrid(fps=25, window=24, stride=8)
+STRATEGIES = {
+    "none": NoAttention,
+    "global": GlobalAttention,
+    "fixed": partial(FixedWindowAttention, window_size=4),
+    "cdp": partial(CrossModalDynamicPerception, window_size=4),
+}
+CORRESPONDENCES = {
+    "none": NoCorrespondence,
+    "diagonal": partial(CorrespondenceLoss, target=DiagonalTarget()),
+    "softened": partial(CorrespondenceLoss, target=SoftenedTarget()),
+    "fixed_gaussian": partial(CorrespondenceLoss, target=GaussianTarget(learnable=False)),
+    "learnable_gaussian": CorrespondenceLoss,
+}
+
+
+def small(attention: str = "cdp", correspondence: str = "learnable_gaussian") -> LoCo:
+    """A narrow LoCo whose window adaptation is not at its start."""
+    torch.manual_seed(0)
+    model = LoCo(
+        6,
+        5,
+        3,
+        dim=16,
+        heads=2,
+        encoder_blocks=1,
+        decoder_blocks=1,
+        layer_scale=0.5,
+        attention=STRATEGIES[attention],
+        correspondence=CORRESPONDENCES[correspondence],
+        criterion=DetectionLoss(normalizer=10.0),
+    )
+    for module in model.modules():
+        if isinstance(module, CrossModalDynamicPerception):
+            torch.nn.init.normal_(module.adaptation.weight, std=0.2)
+            torch.nn.init.normal_(module.adaptation.bias, std=0.2)
+    return model
+
+
+def make_batch(lengths: list[int], events: list[Events] | None = None, fill: float = 0.0) -> Batch:
+    """A padded batch; a video's features depend on its place alone, padding holds `fill`."""
+    longest = max(lengths)
+    visual = torch.full((len(lengths), longest, 6), fill)
+    audio = torch.full((len(lengths), longest, 5), fill)
+    for b, length in enumerate(lengths):
+        generator = torch.Generator().manual_seed(b)
+        visual[b, :length] = torch.randn(length, 6, generator=generator)
+        audio[b, :length] = torch.randn(length, 5, generator=generator)
+    return Batch(
+        visual=visual,
+        audio=audio,
+        mask=torch.arange(longest) < torch.tensor(lengths).unsqueeze(1),
+        durations=torch.tensor([GRID.end_seconds(n) for n in lengths], dtype=torch.float64),
+        indices=torch.arange(len(lengths)),
+        video_ids=[f"v{b}" for b in range(len(lengths))],
+        events=[Events.empty() for _ in lengths] if events is None else events,
+        grid=GRID,
+    )
+
+
+def events_of(*rows: tuple[float, float, int]) -> Events:
+    return Events(
+        torch.tensor([row[:2] for row in rows], dtype=torch.float64).reshape(-1, 2),
+        torch.tensor([row[2] for row in rows], dtype=torch.long),
+    )
+
+
+def single(batch: Batch, b: int) -> Batch:
+    """Video b of a batch, without padding."""
+    n = int(batch.mask[b].sum())
+    return Batch(
+        batch.visual[b : b + 1, :n],
+        batch.audio[b : b + 1, :n],
+        batch.mask[b : b + 1, :n],
+        batch.durations[b : b + 1],
+        batch.indices[b : b + 1],
+        [batch.video_ids[b]],
+        [batch.events[b]],
+        batch.grid,
+    )
+
+
+@pytest.mark.parametrize("fill", [0.0, 1e4, float("nan")])
+@pytest.mark.parametrize("attention", STRATEGIES)
+def test_a_video_alone_is_the_same_in_a_batch(attention: str, fill: float) -> None:
+    model = small(attention).double().eval()
+    batch = make_batch([33, 1, 7, 20], fill=fill)
+    together = model(batch.visual.double(), batch.audio.double(), batch.mask)
+    for b in range(len(batch)):
+        one = single(batch, b)
+        alone = model(one.visual.double(), one.audio.double(), one.mask)
+        real = together.mask[b]
+        # a longer batch has more points a level: those of this video are the real ones
+        kept = alone.mask[0]
+        assert int(real.sum()) == int(kept.sum())
+        assert torch.equal(together.points[real], alone.points[kept])
+        assert torch.allclose(together.logits[b][real], alone.logits[0][kept], rtol=0, atol=1e-9)
+        assert torch.allclose(together.offsets[b][real], alone.offsets[0][kept], rtol=0, atol=1e-9)
+        n = one.mask.shape[1]
+        assert torch.allclose(together.visual[b, :n], alone.visual[0], rtol=0, atol=1e-9)
+        assert (together.audio[b, n:] == 0).all()
+
+
+@pytest.mark.parametrize("attention", STRATEGIES)
+def test_the_same_in_float32(attention: str) -> None:
+    model = small(attention).eval()
+    batch = make_batch([33, 7], fill=float("nan"))
+    together = model(batch.visual, batch.audio, batch.mask)
+    one = single(batch, 1)
+    alone = model(one.visual, one.audio, one.mask)
+    real = together.mask[1]
+    assert torch.allclose(together.logits[1][real], alone.logits[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 7, 33, 1000])
+@pytest.mark.parametrize("attention", STRATEGIES)
+def test_any_length(attention: str, length: int) -> None:
+    model = small(attention).eval()
+    batch = make_batch([length])
+    outputs = model(batch.visual, batch.audio, batch.mask)
+    sizes = [-(-length // 2**level) for level in range(6)]
+    assert outputs.logits.shape == (1, sum(sizes), 3)
+    assert outputs.offsets.shape == (1, sum(sizes), 3, 2)
+    assert (outputs.offsets >= 0).all()
+    assert outputs.logits.isfinite().all()
+    (events,) = model.detect(batch)
+    assert events.scores is not None
+    assert (events.scores.diff() <= 0).all()
+    assert (events.segments >= 0).all()
+    assert (events.segments <= batch.durations[0]).all()
+
+
+@pytest.mark.parametrize("correspondence", CORRESPONDENCES)
+@pytest.mark.parametrize("attention", STRATEGIES)
+def test_losses_are_finite_whatever_stands_in_padding(attention: str, correspondence: str) -> None:
+    truth = [events_of((0.5, 3.0, 0), (1.0, 6.0, 2)), events_of(), events_of((0.1, 0.9, 1))]
+    values, gradients = [], []
+    for fill in (0.0, float("nan")):
+        model = small(attention, correspondence).train()
+        batch = make_batch([33, 1, 7], truth, fill)
+        torch.manual_seed(0)  # the same drop path
+        losses = model.losses(batch)
+        total = torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum()
+        total.backward()
+        values.append(total.item())
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert values[0] == values[1] > 0
+    for clean, dirty in zip(*gradients, strict=True):
+        assert dirty.isfinite().all()
+        assert torch.equal(clean, dirty)
+
+
+@pytest.mark.parametrize("attention", STRATEGIES)
+def test_gradients_reach_every_parameter(attention: str) -> None:
+    model = small(attention).train()
+    truth = [events_of((0.5, 3.0, 0), (1.0, 60.0, 2), (2.0, 30.0, 1)), events_of((0.1, 0.9, 1))]
+    for module in model.modules():
+        if hasattr(module, "rate"):
+            module.rate = 0.0
+    with torch.no_grad():
+        for parameter in model.decoder.regress.last.parameters():
+            parameter.abs_()  # a dead ReLU would pass nothing on
+    losses = model.losses(make_batch([200, 64], truth))
+    torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum().backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+    assert losses["lcc/temperature"].item() == pytest.approx(0.07)
+    assert losses["lcc/sigma"].item() == pytest.approx(1.0)
+
+
+def test_a_batch_without_events_still_trains() -> None:
+    model = small().train()
+    losses = model.losses(make_batch([9, 4]))
+    assert losses["loss_reg"] == 0
+    assert losses["loss_cls"] > 0
+    sum(v for k, v in losses.items() if k.startswith("loss_")).backward()
+
+
+def test_a_prior_makes_untrained_scores_small() -> None:
+    model = small().eval()
+    batch = make_batch([40])
+    scores = model(batch.visual, batch.audio, batch.mask).logits.sigmoid()
+    assert 0.002 < scores.mean().item() < 0.05
+
+
+def test_paper_size_counts() -> None:
+    """At most 67 M parameters and 25 GFLOP at T = 224, with every attention strategy."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for attention, parameters in (
+        (NoAttention, 53.5e6),
+        (GlobalAttention, 66.2e6),
+        (FixedWindowAttention, 66.2e6),
+        (CrossModalDynamicPerception, 66.3e6),
+    ):
+        with torch.device("meta"):
+            model = LoCo(2048, 128, 100, attention=attention).eval()
+            inputs = (torch.empty(1, 224, 2048), torch.empty(1, 224, 128))
+            mask = torch.empty(1, 224, dtype=torch.bool)
+        count = sum(p.numel() for p in model.parameters())
+        assert count == pytest.approx(parameters, rel=0.01)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model.decoder(model.pyramid(*model.encode(*inputs, mask), mask))
+        assert 20e9 < counter.get_total_flops() < 25e9

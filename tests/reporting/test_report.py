@@ -1,0 +1,256 @@
+"""The run report: what it holds, and that it works in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers import ROOT, count, inside, open_page
+from loco.errors import LocoError
+from loco.reporting.report import write_report
+from loco.runs.run_folder import RunFolder
+
+
+@pytest.fixture(scope="module")
+def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run's folder that may be written in, with what Hydra notes of its command."""
+    folder = tmp_path_factory.mktemp("report") / "my run"
+    shutil.copytree(finished_run, folder)
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra" / "overrides.yaml").write_text("- attention=cdp\n- data.layout.fps=${x}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Path:
+    return write_report(run)
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    text = page.read_text(encoding="utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert found
+    return json.loads(found[1])
+
+
+class Checker(HTMLParser):
+    """Finds elements that are not closed, ids that stand twice, and links to anywhere else."""
+
+    VOID = ("meta", "link", "input", "br", "img")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self._note(attrs)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def _note(self, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [values[name] for name in ("href", "src", "xlink:href") if name in values]
+
+
+def test_the_page_is_whole_and_needs_nothing(page: Path, run: Path) -> None:
+    assert page == run / "report.html"
+    text = page.read_text(encoding="utf-8")
+    assert "@@" not in text
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert len(set(checker.ids)) == len(checker.ids)
+    assert all(link.startswith(("data:", "#")) for link in checker.links)
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert page.stat().st_size < 1_000_000
+
+
+def test_what_the_page_says(page: Path, run: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    metrics = RunFolder(run).metrics
+    assert f"<td>{100 * metrics['mAP']:.1f}</td>" in text
+    for words in ("this run", "constant predictor", "mAP against tIoU", "Training loss",
+                  "Validation mAP", "What the best predictions are", "mAP by kind of event",
+                  "Local cross-modal coherence", "LCC: width σ", "window_size: 8"):  # fmt: skip
+        assert words in text, words
+    assert "python scripts/train.py attention=cdp &#x27;data.layout.fps=${x}&#x27;" in text
+    assert "<title>my run" in text
+    for name in RunFolder(run).annotations.class_names:
+        assert f'<th scope="row">{name}</th>' in text
+
+
+def test_the_videos_in_it(page: Path, run: Path) -> None:
+    folder = RunFolder(run)
+    data = data_of(page)
+    assert [video["id"] for video in data["videos"]] == sorted(folder.predictions)
+    assert [scale["name"] for scale in data["scales"]] == ["encoder outputs", "LCC's common space"]
+    for video in data["videos"]:
+        found = np.array(video["found"])
+        events = folder.predictions[video["id"]]
+        np.testing.assert_allclose(found[:, :2] / 100, events.segments, atol=0.0051)
+        np.testing.assert_allclose(found[:, 3] / 1000, events.scores, atol=0.00051)
+        assert len(video["truth"]) == len(folder.annotations[video["id"]].events)
+        assert len(video["matrices"]) == 2
+        for matrix in video["matrices"]:
+            assert matrix["image"].startswith("data:image/png;base64,")
+            assert len(matrix["image"]) < 12_000
+            assert matrix["start"] < 1 < matrix["end"]
+
+
+def test_names_cannot_break_the_page(run: Path, tmp_path: Path) -> None:
+    """A class called like a piece of HTML, in the annotations and in the predictions."""
+    evil, bad = "class_0", '</script><b onclick="x">'
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    config = (folder / "config.yaml").read_text()
+    root = re.search(r"root: (\S+)", config)
+    assert root
+    copy = tmp_path / "data"
+    copy.mkdir()
+    annotations = (Path(root[1]) / "annotations.json").read_text()
+    (copy / "annotations.json").write_text(annotations.replace(f'"{evil}"', json.dumps(bad)))
+    (folder / "config.yaml").write_text(config.replace(root[0], f"root: {copy}"))
+    for name in ("predictions.json", "metrics.json"):
+        file = folder / name
+        file.write_text(file.read_text().replace(f'"{evil}"', json.dumps(bad)))
+    page = write_report(folder, videos=0)
+    text = page.read_text(encoding="utf-8")
+    assert bad not in text
+    assert "&lt;/script&gt;" in text
+    assert bad in data_of(page)["classes"]
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == []
+    assert data_of(page)["videos"] == []
+
+
+def test_what_is_gone_is_left_out(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    shutil.rmtree(folder / "logs")
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "report.html").unlink(missing_ok=True)
+    config = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(re.sub(r"root: \S+", f"root: {tmp_path}/gone", config))
+    text = write_report(folder).read_text(encoding="utf-8")
+    for what in ("ground truth", "training curves"):
+        assert f"No {what}" in text
+    assert "What the best predictions are" in text  # metrics.json has it
+    assert data_of(folder / "report.html")["videos"] == []
+
+
+def test_no_run_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(LocoError, match="expected the folder of a finished run"):
+        write_report(tmp_path)
+    main = runpy.run_path(str(ROOT / "scripts" / "report.py"))["main"]
+    assert main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_script_and_fewer_videos(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    main = runpy.run_path(str(ROOT / "scripts" / "report.py"))["main"]
+    assert main([str(tmp_path / "run"), "--videos", "2"]) == 0
+    assert f"{tmp_path / 'run' / 'report.html'}: 0." in capsys.readouterr().out
+    videos = data_of(tmp_path / "run" / "report.html")["videos"]
+    assert [video["id"] for video in videos] == ["test_00000", "test_00002"]
+
+
+# ---- in a browser
+
+
+@pytest.mark.slow
+def test_it_opens_without_errors(browser: Any, page: Path) -> None:
+    open_page(browser, page)
+    assert browser.get_log("browser") == []
+    assert count(browser, "#video option") == 5
+    assert count(browser, "#timeline svg rect.truth") >= 1
+    assert count(browser, ".matrix svg image") == 2
+    assert count(browser, ".charts figure svg") == 7
+    assert count(browser, "#missing[hidden]") == 1
+
+
+@pytest.mark.slow
+def test_the_chooser_changes_what_is_drawn(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.select import Select
+
+    open_page(browser, page)
+    seen = set()
+    for i in range(5):
+        Select(browser.find_element(By.ID, "video")).select_by_index(i)
+        seen.add(inside(browser, "#timeline") + inside(browser, "#matrices"))
+        events = len(data_of(page)["videos"][i]["truth"])
+        assert count(browser, "rect.truth") == events
+    assert len(seen) == 5
+    assert not browser.find_element(By.ID, "next").is_enabled()
+    browser.find_element(By.ID, "previous").click()
+    assert Select(browser.find_element(By.ID, "video")).first_selected_option.text.startswith(
+        data_of(page)["videos"][3]["id"]
+    )
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_the_slider_changes_what_is_drawn_by_keyboard(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, page)
+    scores = np.array(data_of(page)["videos"][0]["found"])[:, 3] / 1000
+    slider = browser.find_element(By.ID, "score")
+    slider.send_keys(Keys.HOME)
+    assert count(browser, "rect.found") == len(scores)
+    slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert browser.find_element(By.ID, "threshold").text == "0.02"
+    kept = int((scores >= 0.02).sum())
+    assert count(browser, "rect.found") == count(browser, "#predictions tr") == kept
+    assert f"{kept} of {len(scores)} predictions" in inside(browser, "#summary")
+    slider.send_keys(Keys.END)
+    assert count(browser, "rect.found") == 0
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.slow
+def test_all_controls_are_reached_by_keyboard_and_named(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, page)
+    reached = []
+    for _ in range(8):
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        element = browser.switch_to.active_element
+        reached.append(element.get_attribute("id") or element.tag_name)
+        if reached[-1] in ("previous", "next", "video", "score"):
+            assert element.accessible_name
+    assert [name for name in ("video", "next", "score", "summary") if name not in reached] == []
+    assert browser.find_element(By.ID, "video").accessible_name == "Video"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_is_wider_than_the_screen(browser: Any, page: Path, width: int) -> None:
+    open_page(browser, page, width)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.get_log("browser") == []

@@ -1,0 +1,90 @@
+"""The page of a whole sweep: its numbers, links to the jobs' reports, and that it needs nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import count, inside, open_page
+from loco.sweeps.report import write_sweep_report
+from loco.sweeps.summary import label, mean_metrics, row_logs
+from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Job, Row, Table
+
+NAMES = ('<b onclick="x">', "cdp")
+
+
+@pytest.fixture
+def rows(finished_run: Path, tmp_path: Path) -> list[Row]:
+    """Two rows of two seeds, copies of one run with other mAPs; the first job has a report."""
+    made = []
+    for i, name in enumerate(NAMES):
+        row = Row({"attention": name, "w": "8"}, failed=i)
+        for seed in (0, 1):
+            folder = tmp_path / "sweep #1" / f"job-{i}-{seed}"
+            shutil.copytree(finished_run, folder)
+            (folder / ".hydra").mkdir()
+            (folder / ".hydra" / "overrides.yaml").write_text(f"- seed={seed}\n")
+            (folder / ".hydra" / "config.yaml").write_text(f"seed: {seed}\n")
+            (folder / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {}}}\n")
+            metrics = json.loads((folder / "metrics.json").read_text())
+            metrics |= {key: (i + seed) / 10 for key in metrics if key.startswith("mAP")}
+            (folder / "metrics.json").write_text(json.dumps(metrics))
+            row.finished.append(Job(folder))
+        made.append(row)
+    (made[0].finished[0].folder / "report.html").write_text("here")
+    return made
+
+
+def test_means_and_logs(rows: list[Row]) -> None:
+    means = mean_metrics(rows)
+    assert list(means) == [f"{name} · 8" for name in NAMES] == [label(row) for row in rows]
+    assert means["cdp · 8"]["mAP@0.5"] == pytest.approx(0.15)
+    assert "train/loss" in row_logs(rows)["cdp · 8"]
+    empty = Row({"attention": "none"})
+    assert mean_metrics([empty]) == row_logs([empty]) == {}
+
+
+def test_the_page(rows: list[Row], tmp_path: Path) -> None:
+    table = Table(rows, MAP_COLUMNS, {1: Difference(0.1, -0.02, 0.2)}, 0)
+    page = write_sweep_report(table, tmp_path / "pages" / "sweep.html", "a <sweep>")
+    text = page.read_text("utf-8")
+    assert "<title>a &lt;sweep&gt;" in text
+    assert "onclick" not in re.sub(r"&lt;b onclick=", "", text)
+    assert "<strong>15.00</strong> ± 7.07" in text
+    assert "2 (1 failed)" in text
+    assert "+10.00 (−2.00 to +20.00)" in text
+    assert text.count("<svg") == 5
+    links = re.findall(r'<a href="([^"]+)"', text)
+    assert links == ["../sweep%20%231/job-0-0/report.html"]
+    others = re.findall(r'(?:href|src)="([^"]+)"', text)
+    assert all(link.startswith(("data:", "#", "../")) for link in others)
+    assert not re.search(r"@import|url\((?!#)|<script", text)
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+
+
+def test_a_sweep_without_results(tmp_path: Path) -> None:
+    table = Table([Row({"attention": "cdp"}, unfinished=2)], MAP_COLUMNS)
+    text = write_sweep_report(table, tmp_path / "sweep.html", "sweep").read_text("utf-8")
+    assert "0 (2 unfinished)" in text
+    assert "<svg" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [320, 1280])
+def test_the_page_in_a_browser(browser: Any, rows: list[Row], tmp_path: Path, width: int) -> None:
+    table = Table(rows, MAP_COLUMNS, {1: Difference(0.1, -0.02, 0.2)}, 0)
+    page = write_sweep_report(table, tmp_path / "sweep.html", "a <sweep>")
+    open_page(browser, page, width)
+    assert browser.get_log("browser") == []
+    assert browser.title == "a <sweep> · loco sweep report"
+    assert count(browser, ".charts figure svg") == 5
+    assert count(browser, "#h-table ~ div tbody tr") == 2
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    browser.find_element("link text", "job-0-0").click()
+    assert inside(browser, "body") == "here"

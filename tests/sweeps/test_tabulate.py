@@ -1,0 +1,352 @@
+"""Tables of sweeps: rows, numbers, formats, and the bootstrap over videos."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers import ROOT
+from loco.errors import LocoError
+from loco.evaluation.bootstrap import WeightedMAP, resampled
+from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
+from loco.sweeps.render import RENDERERS
+from loco.sweeps.tabulate import (
+    COST_COLUMNS,
+    MAP_COLUMNS,
+    Table,
+    columns_of,
+    find_row,
+    make_rows,
+    read_jobs,
+)
+
+NAMES = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
+
+
+def make_job(
+    sweep: Path,
+    number: int,
+    overrides: dict[str, Any],
+    mean: float | None = None,
+    error: str | None = None,
+    config: dict[str, Any] | None = None,
+    choices: dict[str, str] | None = None,
+) -> Path:
+    """A job's folder as a sweep leaves it: finished if it has a mean, failed if an error."""
+    folder = sweep / f"job{number}"
+    notes = folder / ".hydra"
+    notes.mkdir(parents=True)
+    (notes / "overrides.yaml").write_text(json.dumps([f"{k}={v}" for k, v in overrides.items()]))
+    plain = {"seed": 0, "attention": {"window_size": 8}} | (config or {})
+    (notes / "config.yaml").write_text(json.dumps(plain | {"seed": overrides.get("seed", 0)}))
+    chosen = {"attention": "cdp", "correspondence": "learnable_gaussian"} | (choices or {})
+    groups = {key: str(value) for key, value in overrides.items() if key in chosen}
+    hydra = {"job": {"num": number}, "runtime": {"choices": chosen | groups}}
+    (notes / "hydra.yaml").write_text(json.dumps({"hydra": hydra}))
+    if mean is not None:
+        metrics: dict[str, Any] = {name: mean + 0.01 * i for i, name in enumerate(NAMES)}
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"per_class": {}}))
+    if error is not None:
+        (folder / "failed.txt").write_text(f"{error}\n\nTraceback …")
+    return folder
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Two attentions; of one a seed failed, of a third one all."""
+    folder = tmp_path / "sweep"
+    for number, (attention, seed, mean) in enumerate(
+        [("fixed", 0, 0.2), ("fixed", 1, 0.3), ("cdp", 0, 0.4), ("cdp", 1, None), ("none", 0, None)]
+    ):
+        make_job(
+            folder, number, {"attention": attention, "seed": seed, "experiment": "table2c"},
+            mean, None if mean is not None else "out of memory",
+        )  # fmt: skip
+    return folder
+
+
+def table_of(*folders: Path) -> Table:
+    rows = make_rows(read_jobs(folders))
+    return Table(rows, columns_of(rows))
+
+
+def test_rows_and_numbers(sweep: Path) -> None:
+    table = table_of(sweep)
+    assert [row.settings for row in table.rows] == [
+        {"attention": "fixed"}, {"attention": "cdp"}, {"attention": "none"},
+    ]  # fmt: skip
+    assert [(len(row.finished), row.failed) for row in table.rows] == [(2, 0), (1, 1), (0, 1)]
+    average = MAP_COLUMNS[-1]
+    assert table.mean(table.rows[0], average) == pytest.approx(34.0)
+    assert table.deviation(table.rows[0], average) == pytest.approx(statistics.stdev([29.0, 39.0]))
+    assert table.deviation(table.rows[1], average) is None
+    assert [table.is_best(row, average) for row in table.rows] == [False, True, False]
+
+
+def test_markdown(sweep: Path) -> None:
+    lines = RENDERERS["markdown"](table_of(sweep)).splitlines()
+    assert lines[0] == "| attention | seeds | 0.5 | 0.6 | 0.7 | 0.8 | 0.9 | Avg. |"
+    assert lines[2].startswith("| fixed | 2 | 29.00 ± 7.07 |")
+    assert lines[3].startswith("| cdp | 1 (1 failed) | **44.00** |")
+    assert lines[4] == "| none | 0 (1 failed) |" + " failed |" * 6
+    assert "sample standard deviation" in lines[-1]
+
+
+def test_latex(sweep: Path) -> None:
+    text = RENDERERS["latex"](table_of(sweep))
+    assert r"fixed & 2 & 29.00 {\scriptsize$\pm$} 7.07" in text
+    assert r"cdp & 1 (1 failed) & \textbf{44.00}" in text
+    assert text.count(r"\\") == 4
+
+
+def test_csv(sweep: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(RENDERERS["csv"](table_of(sweep)))))
+    assert rows[0]["attention"] == "fixed"
+    assert float(rows[0]["mAP"]) == pytest.approx(0.34)
+    assert float(rows[0]["mAP deviation"]) == pytest.approx(statistics.stdev([0.29, 0.39]))
+    assert (rows[2]["seeds"], rows[2]["failed"], rows[2]["mAP"]) == ("0", "1", "")
+
+
+def test_several_sweeps_share_their_rows(sweep: Path, tmp_path: Path) -> None:
+    """What one sweep overrides another has by default; a job that both have counts once."""
+    other = tmp_path / "other"
+    make_job(other, 0, {"correspondence": "diagonal", "seed": 0}, 0.1)
+    make_job(other, 1, {"correspondence": "learnable_gaussian", "seed": 0}, 0.4)
+    rows = make_rows(read_jobs([sweep, other]))
+    settings = [(row.settings["attention"], row.settings["correspondence"]) for row in rows]
+    assert settings == [
+        ("fixed", "learnable_gaussian"), ("cdp", "learnable_gaussian"),
+        ("none", "learnable_gaussian"), ("cdp", "diagonal"),
+    ]  # fmt: skip
+    assert len(rows[1].finished) == 1
+    assert rows[1].failed == 1
+
+
+def test_rows_that_only_look_the_same(tmp_path: Path) -> None:
+    for number, epochs in enumerate([5, 10]):
+        make_job(tmp_path, number, {"seed": 0}, 0.1, config={"trainer": {"max_epochs": epochs}})
+    jobs = read_jobs([tmp_path])
+    with pytest.raises(LocoError, match=r"differ in trainer\.max_epochs; --by"):
+        make_rows(jobs)
+    rows = make_rows(jobs, by=["trainer.max_epochs"])
+    assert [row.settings for row in rows] == [{"trainer.max_epochs": n} for n in ("5", "10")]
+
+
+def test_a_setting_that_a_row_has_not(tmp_path: Path) -> None:
+    make_job(tmp_path, 0, {"attention.window_size": 4}, 0.1)
+    make_job(tmp_path, 1, {"attention": "global"}, 0.1, config={"attention": {"_target_": "x"}})
+    assert make_rows(read_jobs([tmp_path]))[1].settings["attention.window_size"] == "–"
+
+
+def test_the_same_value_in_other_words_is_the_same_row(tmp_path: Path) -> None:
+    words = ({"rate": "1.0", "big": "True"}, {"rate": "1", "big": "true"}, {"rate": "1e-3"})
+    for number, overrides in enumerate(words):
+        job = {**overrides, "seed": number}
+        make_job(tmp_path, number, job, 0.1, config={"rate": 1.0, "big": None})
+    rows = make_rows(read_jobs([tmp_path]))
+    assert [list(row.settings.values()) for row in rows] == [["1", "true"], ["0.001", "–"]]
+    assert find_row(rows, "rate=1.00") == 0
+
+
+def test_reference(sweep: Path) -> None:
+    rows = table_of(sweep).rows
+    assert find_row(rows, "attention=cdp") == 1
+    with pytest.raises(LocoError, match=r"fits 0 rows, .* one of: attention=fixed; attention=cdp"):
+        find_row(rows, "attention=global")
+
+
+def test_costs(tmp_path: Path) -> None:
+    for number, (attention, gflop) in enumerate([("global", 20.0), ("cdp", 12.5)]):
+        folder = make_job(tmp_path, number, {"attention": attention})
+        cost = {"parameters": 66_000_000, "gflop": gflop, "step_s": 2, "detect_s": 0.1}
+        (folder / "cost.json").write_text(json.dumps(cost | {"device": "cpu"}))
+    table = table_of(tmp_path)
+    assert table.columns == COST_COLUMNS
+    text = RENDERERS["markdown"](table)
+    assert "| cdp | 1 | 66.00 | **12.5** | 2.000 | 100.0 |" in text  # bold where rows differ
+    assert "What the models cost" in text
+
+
+def test_more_columns(sweep: Path) -> None:
+    log = sweep / "job0" / "logs" / "metrics.csv"
+    log.parent.mkdir()
+    log.write_text("step,epoch,lcc/sigma,val/mAP\n9,0,1.0,\n9,0,,0.1\n19,1,1.25,\n")
+    rows = make_rows(read_jobs([sweep]))
+    table = Table(rows, columns_of(rows, ["lcc/sigma", "mAP@0.1"]))
+    lines = RENDERERS["markdown"](table).splitlines()
+    assert lines[0].startswith("| attention | seeds | lcc/sigma | 0.1 | 0.5 |")
+    assert lines[2].startswith("| fixed | 2 | – | 25.00 ± 7.07 |")  # the other seed has no log
+    assert lines[3].startswith("| cdp | 1 (1 failed) | – | **40.00** |")
+    only = make_rows(read_jobs([sweep / "job0"]))
+    assert columns_of(only, ["lcc/sigma"])[0].best is None
+    assert only[0].values("lcc/sigma") == [1.25]
+    assert not Table(rows, table.columns).is_best(rows[0], table.columns[0])
+    with pytest.raises(LocoError, match=r"--column loss: no job has it; there are: .*mAP@0.5"):
+        columns_of(rows, ["loss"])
+
+
+# -- the bootstrap --------------------------------------------------------------------------------
+
+
+def random_columns(
+    videos: int, classes: int, predictions: int, seed: int = 0, ties: bool = False
+) -> dict[str, Any]:
+    random = np.random.default_rng(seed)
+    columns: dict[str, Any] = {}
+    for name, count in (("gt", 3 * videos), ("pred", predictions * videos)):
+        start = random.uniform(0, 50, count)
+        columns[f"{name}_video"] = random.integers(videos, size=count)
+        columns[f"{name}_labels"] = random.integers(classes, size=count)
+        columns[f"{name}_segments"] = np.stack([start, start + random.uniform(1, 30, count)], 1)
+    scores = random.uniform(size=predictions * videos)
+    columns["pred_scores"] = scores.round(1) if ties else scores
+    return columns
+
+
+def duplicated(columns: dict[str, Any], weights: np.ndarray) -> dict[str, Any]:
+    """The test set in which each video really stands as often as its weight says."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in columns}
+    number = 0
+    for video, weight in enumerate(weights):
+        for _ in range(int(weight)):
+            for prefix in ("pred", "gt"):
+                rows = columns[f"{prefix}_video"] == video
+                for name in columns:
+                    if name.startswith(prefix):
+                        part = columns[name][rows]
+                        parts[name].append(
+                            np.full(len(part), number) if name.endswith("_video") else part
+                        )
+            number += 1
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def mean_ap(columns: dict[str, Any], classes: int) -> float:
+    matrix = average_precision(**columns, tiou_thresholds=DEFAULT_THRESHOLDS, num_classes=classes)
+    return float(matrix[:, ~np.isnan(matrix).any(0)].mean())
+
+
+def test_weights_are_repetitions() -> None:
+    columns = random_columns(videos=12, classes=4, predictions=20)
+    run = WeightedMAP(columns, 12)
+    assert run(np.ones(12)) == pytest.approx(mean_ap(columns, 4), abs=1e-12)
+    random = np.random.default_rng(1)
+    for _ in range(5):
+        weights = np.bincount(random.integers(12, size=12), minlength=12)
+        expected = mean_ap(duplicated(columns, weights), 4)
+        assert run(weights) == pytest.approx(expected, abs=1e-12)
+
+
+def test_tied_scores_follow_the_metric_where_all_count_once() -> None:
+    columns = random_columns(videos=12, classes=4, predictions=20, ties=True)
+    assert WeightedMAP(columns, 12)(np.ones(12)) == pytest.approx(mean_ap(columns, 4), abs=1e-12)
+
+
+def test_a_video_without_anything() -> None:
+    columns = random_columns(videos=3, classes=2, predictions=5)
+    run = WeightedMAP(columns, 4)  # the fourth has no event and no prediction
+    assert np.isnan(run(np.array([0, 0, 0, 4])))
+    assert run(np.array([1, 1, 1, 1])) == run(np.array([1, 1, 1, 9]))
+
+
+def test_resamples_are_paired_and_repeatable() -> None:
+    columns = random_columns(videos=20, classes=3, predictions=10)
+    run = WeightedMAP(columns, 20)
+    values = resampled([run, run], resamples=30, seed=2)
+    assert np.array_equal(values[0], values[1])
+    assert np.array_equal(values, resampled([run, run], resamples=30, seed=2))
+    assert values[0].std() > 0
+    assert abs(values[0].mean() - run(np.ones(20))) < 4 * values[0].std()
+
+
+@pytest.mark.slow
+def test_a_thousand_resamples_of_the_real_size_take_seconds() -> None:
+    """2,167 videos, 100 classes, 100 predictions a video."""
+    run = WeightedMAP(random_columns(2167, 100, 100), 2167)
+    began = time.perf_counter()
+    resampled([run], resamples=100)
+    assert (time.perf_counter() - began) * 10 < 60
+
+
+# -- the script -----------------------------------------------------------------------------------
+
+
+def tabulate(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "tabulate.py", *words],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_the_script(sweep: Path, tmp_path: Path) -> None:
+    done = tabulate(sweep)
+    assert done.returncode == 0, done.stderr
+    assert "| cdp | 1 (1 failed) |" in done.stdout
+    target = tmp_path / "new" / "table.tex"
+    assert tabulate(sweep, "--format", "latex", "--output", target).returncode == 0
+    assert r"\toprule" in target.read_text()
+    for words in (["nowhere"], [sweep, "--reference", "attention=x"]):
+        done = tabulate(*words)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
+    """The whole way: predictions and annotations from files; a better run is seen to be better."""
+    random = np.random.default_rng(0)
+    database = {
+        f"v{i}": {
+            "duration": 60.0, "subset": "test",
+            "annotations": [
+                {"segment": [float(s), float(s) + 10], "label": f"c{c}", "label_id": int(c)}
+                for s, c in zip(random.uniform(0, 45, 3), random.permutation(3), strict=True)
+            ],
+        }
+        for i in range(30)
+    }  # fmt: skip
+    annotations = tmp_path / "annotations.json"
+    annotations.write_text(json.dumps({"database": database}))
+    for job in read_jobs([sweep]):
+        if job.status != "finished":
+            continue
+        noise = 6.0 if job.value("attention") == "fixed" else 1.0
+        found = {
+            video: [
+                {
+                    "segment": [max(a["segment"][0] + random.normal(0, noise), 0), 60.0]
+                    if noise > 5 else [a["segment"][0], a["segment"][1] + noise],
+                    "label": a["label"], "label_id": a["label_id"], "score": random.uniform(),
+                }
+                for a in entry["annotations"]
+            ]
+            for video, entry in database.items()
+        }  # fmt: skip
+        (job.folder / "predictions.json").write_text(json.dumps({"database": found}))
+        data = {
+            "_target_": "loco.data.datamodule.AVDataModule", "root": str(tmp_path),
+            "annotations": str(annotations),
+            "layout": {
+                "_target_": "loco.data.features.FeatureLayout", "visual": ["{id}_v.npy"],
+                "audio": ["{id}_a.npy"], "fps": 16, "window": 16, "stride": 4,
+            },
+        }  # fmt: skip
+        (job.folder / "config.yaml").write_text(json.dumps({"data": data}))
+    done = tabulate(sweep, "--reference", "attention=fixed", "--resamples", "50")
+    assert done.returncode == 0, done.stderr
+    header, _, fixed, cdp, none = done.stdout.splitlines()[:5]
+    assert header.endswith("| Δ Avg. |")
+    assert fixed.endswith("| reference |")
+    assert "| +15.00 (+" in cdp  # of metrics.json, the interval of predictions.json
+    assert none.endswith("| – |")
+    assert "less that of attention=fixed" in done.stdout
