@@ -12,13 +12,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.detector import LoCo
-from loco.nn.attention import (
-    CrossModalDynamicPerception,
-    FixedWindowAttention,
-    GlobalAttention,
-    NoAttention,
-)
+from loco.nn.attention import FixedWindowAttention, GlobalAttention, NoAttention
 from loco.runs.cost import model_cost
 from loco.structures import TimeGrid
 

@@ -10,7 +10,8 @@ pyramid level. `TimeGrid` alone converts between seconds and steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -179,26 +180,13 @@ class Batch:
         Ground truth stays where it is, on the CPU: the metric reads it there, and a loss copies
         what it needs at once.
         """
-        return Batch(
-            self.visual.to(device, non_blocking=non_blocking),
-            self.audio.to(device, non_blocking=non_blocking),
-            self.mask.to(device, non_blocking=non_blocking),
-            self.durations,
-            self.indices,
-            self.video_ids,
-            self.events,
-            self.grid,
-        )
+        return self._with_features(lambda x: x.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Page-locked features, for a faster copy to a GPU."""
-        return Batch(
-            self.visual.pin_memory(),
-            self.audio.pin_memory(),
-            self.mask.pin_memory(),
-            self.durations,
-            self.indices,
-            self.video_ids,
-            self.events,
-            self.grid,
+        return self._with_features(Tensor.pin_memory)
+
+    def _with_features(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return replace(
+            self, visual=change(self.visual), audio=change(self.audio), mask=change(self.mask)
         )

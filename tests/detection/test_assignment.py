@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from loco.detection.assignment import assign, assign_batch, default_ranges, make_points
+from loco.detection.assignment import (
+    RangeAssigner,
+    assign,
+    assign_batch,
+    default_ranges,
+    make_points,
+)
+from loco.structures import Events, TimeGrid
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "label_assignment.npz"
 
@@ -194,3 +201,32 @@ def test_bad_input_is_refused() -> None:
         assign(points, segments, labels + 1, 1)
     with pytest.raises(ValueError, match="video must lie"):
         assign_batch(points, segments, labels, labels - 1, 1, 1)
+
+
+def test_the_assigner_reads_seconds_and_takes_ranges() -> None:
+    """A part like criterion and decoding: events in seconds go in, the rule is `assign`'s."""
+    grid = TimeGrid(fps=10, window=2, stride=5)
+    truth = [
+        Events(torch.tensor([[0.5, 3.0], [2.0, 9.0]], dtype=torch.float64), torch.tensor([1, 0])),
+        Events.empty(),
+        Events(torch.tensor([[1.0, 8.0]], dtype=torch.float64), torch.tensor([2])),
+    ]
+    assigner = RangeAssigner([(0, 6), (6, math.inf)])
+    points = assigner.points(30, (1, 2))
+    assert points[:, 1:3].unique(dim=0).tolist() == [[0, 6], [6, math.inf]]
+    found = assigner(points, truth, grid, 3)
+    for b, of_video in enumerate(truth):
+        cls, offsets = assign(points, grid.to_steps(of_video.segments).float(), of_video.labels, 3)
+        mine = found.video == b
+        assert cls.sum() == mine.sum()
+        assert cls[found.point[mine], found.label[mine]].all()
+        expected = offsets[found.point[mine], found.label[mine]]
+        assert torch.equal(found.offsets[mine], expected)
+    assert torch.equal(RangeAssigner().points(40, (1, 2, 4)), make_points(40, (1, 2, 4)))
+
+
+def test_ranges_that_are_none_are_refused() -> None:
+    with pytest.raises(ValueError, match="0 ≤ low ≤ high"):
+        RangeAssigner([(4, 2)])
+    with pytest.raises(ValueError, match="1 ranges for 2 strides"):
+        RangeAssigner([(0, 2)]).points(5, (1, 2))

@@ -25,7 +25,7 @@ def outputs(seed: int = 0) -> tuple[torch.Tensor, ...]:
 def test_against_a_loop() -> None:
     logits, offsets, mask, points, durations = outputs()
     decoding = Decoding(score_threshold=0.05, top_k=6, min_length=2.0, max_segments=9)
-    found = decoding(logits, offsets, mask, points, durations, GRID)
+    found = decoding(logits, offsets, mask, points, durations=durations, grid=GRID)
     for b in range(3):
         segments, scores, labels = [], [], []
         for stride in (1.0, 2.0, 4.0):
@@ -59,10 +59,12 @@ def test_against_a_loop() -> None:
 def test_a_batch_is_its_videos_one_by_one() -> None:
     logits, offsets, mask, points, durations = outputs(1)
     for decoding in (Decoding(), Decoding(nms="hard", iou_threshold=0.3)):
-        together = decoding(logits, offsets, mask, points, durations, GRID)
+        together = decoding(logits, offsets, mask, points, durations=durations, grid=GRID)
         for b in range(3):
             one = slice(b, b + 1)
-            (alone,) = decoding(logits[one], offsets[one], mask[one], points, durations[one], GRID)
+            (alone,) = decoding(
+                logits[one], offsets[one], mask[one], points, durations=durations[one], grid=GRID
+            )
             # sigmoid and exp may differ in the last bit, by their place in a vector register
             assert torch.allclose(alone.segments, together[b].segments, rtol=0, atol=1e-6)
             assert torch.allclose(alone.scores, together[b].scores, rtol=1e-5)

@@ -12,7 +12,6 @@ from loco.nn.layers import (
     ScaledDropPath,
     masked_max_pool,
     sinusoid_positions,
-    zero_padding,
 )
 
 LENGTHS = [1, 2, 7, 33]
@@ -41,7 +40,7 @@ def test_masked_conv_is_a_convolution_of_the_real_steps(length: int, stride: int
     )
     out = conv(*padded(x, 4))[0]
     assert torch.allclose(out[: len(expected)], expected, atol=1e-12)
-    assert (out[len(expected) :] == 0).all()
+    assert out.isfinite().all()  # what reads it may multiply by 0
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -80,11 +79,12 @@ def test_drop_path_skips_whole_videos_and_keeps_the_mean() -> None:
         ScaledDropPath(3, rate=1.0, scale=1.0)
 
 
-def test_feed_forward_leaves_padding_at_zero() -> None:
-    layer = FeedForward(4, drop_path=0.0, layer_scale=1.0)
-    nn.init.ones_(layer.contract.bias)
-    mask = torch.tensor([[True, True, False]])
-    x = zero_padding(torch.randn(1, 3, 4), mask)
-    out = layer(x, mask)
-    assert (out[0, 2] == 0).all()
-    assert (out[0, :2] != x[0, :2]).all()
+def test_feed_forward_works_on_each_step_alone() -> None:
+    torch.manual_seed(0)
+    layer = FeedForward(4).double()
+    nn.init.normal_(layer.contract.bias)
+    x = torch.randn(1, 3, 4, dtype=torch.float64)
+    for t in range(3):
+        hidden = nn.functional.gelu(layer.expand.weight @ x[0, t] + layer.expand.bias)
+        expected = layer.contract.weight @ hidden + layer.contract.bias
+        assert torch.allclose(layer(x)[0, t], expected, atol=1e-12)

@@ -1,7 +1,7 @@
 """What an annotation file holds, and which settings of a model and its training suit it.
 
-Advice is counted, not guessed: `loco.detection.assignment` itself says which points answer for which events
-on the grid that the features will have.
+Advice is counted, not guessed: `loco.detection.assignment` itself says which points answer for
+which events on the grid that the features will have.
 """
 
 from __future__ import annotations

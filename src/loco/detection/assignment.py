@@ -9,11 +9,14 @@ claim a point the shorter has it, and of two equally long ones the first [U].
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from loco.structures import Events, TimeGrid
 
 FIRST_RANGE = 4.0
 """Steps up to which the finest level regresses; every coarser level reaches twice as far [U]."""
@@ -78,6 +81,54 @@ def make_points(
         level[:, 0] = steps
         levels.append(level)
     return torch.cat(levels)
+
+
+@dataclass(frozen=True)
+class RangeAssigner:
+    """The rule above as a part of a detector, configured like its criterion and its decoding.
+
+    Args:
+        ranges: (low, high) in steps, what each level regresses; None is `default_ranges`.
+
+    Raises:
+        ValueError: a range that is none; in a call, not one range a level.
+    """
+
+    ranges: Sequence[tuple[float, float]] | None = None
+
+    def __post_init__(self) -> None:
+        for pair in self.ranges or ():
+            if len(pair) != 2 or not 0 <= pair[0] <= pair[1]:
+                raise ValueError(f"ranges must be pairs 0 ≤ low ≤ high in steps, got {pair}")
+
+    def points(
+        self, num_steps: int, strides: Sequence[int], device: torch.device | str | None = None
+    ) -> Tensor:
+        """The points (P, 4) of a pyramid over `num_steps` steps, see `make_points`."""
+        return make_points(num_steps, strides, self.ranges, device)
+
+    def __call__(
+        self, points: Tensor, events: Sequence[Events], grid: TimeGrid, num_classes: int
+    ) -> Positives:
+        """The positives of a batch, on the device of the points.
+
+        Args:
+            points: (P, 4), common to the videos.
+            events: B ground truths, in seconds.
+            grid: turns seconds into steps.
+            num_classes: K.
+        """
+        segments = torch.cat([of_video.segments for of_video in events])
+        counts = torch.tensor([len(of_video) for of_video in events])
+        video = torch.arange(len(events)).repeat_interleave(counts)
+        return assign_batch(
+            points,
+            grid.to_steps(segments).float().to(points.device),
+            torch.cat([of_video.labels for of_video in events]).to(points.device),
+            video.to(points.device),
+            num_videos=len(events),
+            num_classes=num_classes,
+        )
 
 
 def assign_batch(

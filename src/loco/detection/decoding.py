@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -40,6 +42,12 @@ class Decoding:
         if self.nms not in ("soft", "hard"):
             raise ValueError(f"nms must be soft or hard, got {self.nms!r}")
 
+    @property
+    def _suppress(self) -> Callable[..., tuple[Tensor, ...]]:
+        if self.nms == "soft":
+            return partial(soft_nms, sigma=self.sigma)
+        return partial(hard_nms, iou_threshold=self.iou_threshold)
+
     @torch.no_grad()
     def __call__(
         self,
@@ -47,6 +55,7 @@ class Decoding:
         offsets: Tensor,
         mask: Tensor,
         points: Tensor,
+        *,
         durations: Tensor,
         grid: TimeGrid,
     ) -> list[Events]:
@@ -64,15 +73,10 @@ class Decoding:
             logits.float(), offsets.float(), mask, points
         )
         segments = grid.to_seconds(segments)
-        if self.nms == "soft":
-            segments, scores, labels, video = soft_nms(
-                segments, scores, labels, self.sigma, self.min_score, self.max_segments, video
-            )
-        else:
-            segments, scores, labels, video = hard_nms(
-                segments, scores, labels, self.iou_threshold, self.min_score,
-                self.max_segments, video,
-            )  # fmt: skip
+        segments, scores, labels, video = self._suppress(
+            segments, scores, labels,
+            min_score=self.min_score, max_segments=self.max_segments, video=video,
+        )  # fmt: skip
         segments = segments.clamp(min=0).minimum(durations.to(segments)[video].unsqueeze(1))
         counts = torch.bincount(video, minlength=len(logits)).tolist()
         return [

@@ -16,7 +16,7 @@ Array = np.ndarray
 
 
 class Columns(TypedDict):
-    """Arrays of predictions and ground truths, as `loco.evaluation.metrics.average_precision` takes them."""
+    """Predictions and ground truths, as `loco.evaluation.metrics.average_precision` takes them."""
 
     pred_video: ArrayLike | Tensor
     pred_segments: ArrayLike | Tensor

@@ -1,14 +1,11 @@
-"""Attention between two streams, and the strategies that LoCo compares (paper section 3.4).
+"""Attention of a stream to another one, or to itself: which steps a query sees is a strategy.
 
-One module is one residual branch: queries from one stream, keys and values from the other (or from
-the same one, in a self-attention). A strategy decides which steps a query sees:
+    NoAttention            nothing
+    GlobalAttention        every real step
+    FixedWindowAttention   |j − t| ≤ ⌊w/2⌋, a sliding window
 
-    NoAttention                   nothing: the paper's "base"
-    GlobalAttention               every real step: "base + GB"
-    FixedWindowAttention          |j − t| ≤ ⌊w/2⌋: "Fixed"
-    CrossModalDynamicPerception   windows that adapt to the context, Eq. 6–8: CDP
-
-They share parameter names, so that weights of one load into another (CDP has its adaptation more).
+One module is what a residual branch adds. Strategies share parameter names, so that weights of one
+load into another. A detector may have more of them, such as LoCo's (`loco.detectors.loco.cdp`).
 """
 
 from __future__ import annotations
@@ -20,23 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loco.nn.layers import (
-    MaskedConv1d,
-    downsample_mask,
-    full_precision,
-    linear,
-    zero_padding,
-)
+from loco.nn.layers import MaskedConv1d, downsample_mask, linear, zero_padding
 
 
 class AttentionFactory(Protocol):
-    """Makes the attention of one level and direction; a strategy's class is one."""
+    """Makes the attention of a block; a strategy's class is one, or a partial of it.
+
+    A module that it makes maps (x, context, mask), as `Attention.forward` does. Its attribute
+    `attends`, True if there is none, says whether there is a branch at all.
+    """
 
     def __call__(self, *, dim: int, heads: int, stride: int) -> nn.Module: ...
 
 
 class NoAttention(nn.Module):
-    """No interaction: the branch adds 0; the block only downsamples, skips and feeds forward."""
+    """No interaction: the branch would add 0; a block only downsamples, skips and feeds forward."""
+
+    attends = False
 
     def __init__(self, *, dim: int, heads: int, stride: int = 1) -> None:
         super().__init__()
@@ -63,7 +60,7 @@ class Projection(nn.Module):
         return self.linear(self.features(x, mask))
 
 
-class CrossModalAttention(nn.Module, ABC):
+class Attention(nn.Module, ABC):
     """Multi-head attention of a stream to its context; subclasses choose what a query sees.
 
     Args:
@@ -71,6 +68,8 @@ class CrossModalAttention(nn.Module, ABC):
         heads: number of heads H; D must be a multiple.
         stride: downsampling of queries, keys and values.
     """
+
+    attends = True
 
     def __init__(self, *, dim: int, heads: int, stride: int = 1) -> None:
         super().__init__()
@@ -84,12 +83,15 @@ class CrossModalAttention(nn.Module, ABC):
         self.out = linear(dim, dim)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
-        """From `x` to `context`, both (B, T, D) with one mask (B, T), to (B, ⌈T/stride⌉, D)."""
-        coarse = downsample_mask(mask, self.stride)
+        """From `x` to `context`, both (B, T, D) with one mask (B, T), to (B, ⌈T/stride⌉, D).
+
+        What comes out is 0 in padding.
+        """
         query = self.split_heads(self.query(x, mask))
-        context_features = zero_padding(self.key.features(context, mask), coarse)
-        key = self.split_heads(zero_padding(self.key.linear(context_features), coarse))
-        value = self.split_heads(zero_padding(self.value(context, mask), coarse))
+        context_features = self.key.features(context, mask)
+        key = self.split_heads(self.key.linear(context_features))
+        value = self.split_heads(self.value(context, mask))
+        coarse = downsample_mask(mask, self.stride)
         attended = self.attend(query, key, value, context_features, coarse)
         return zero_padding(self.out(attended.transpose(1, 2).flatten(2)), coarse)
 
@@ -101,10 +103,13 @@ class CrossModalAttention(nn.Module, ABC):
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, context: Tensor, mask: Tensor
     ) -> Tensor:
-        """What the queries gather: (B, H, T, D/H) each, context (B, T, D), mask (B, T)."""
+        """What the queries gather: (B, H, T, D/H) each, context (B, T, D), mask (B, T).
+
+        Keys, values and context hold finite numbers without a meaning in padding.
+        """
 
 
-class GlobalAttention(CrossModalAttention):
+class GlobalAttention(Attention):
     """Every query sees every real step of the context."""
 
     def attend(
@@ -113,7 +118,7 @@ class GlobalAttention(CrossModalAttention):
         return global_attention(query, key, value, mask[:, None])
 
 
-class FixedWindowAttention(CrossModalAttention):
+class FixedWindowAttention(Attention):
     """A query at t sees the real steps |j − t| ≤ ⌊w/2⌋ of the context (Longformer's window)."""
 
     def __init__(self, *, dim: int, heads: int, stride: int = 1, window_size: int = 8) -> None:
@@ -126,77 +131,11 @@ class FixedWindowAttention(CrossModalAttention):
         return sliding_window_attention(query, key, value, mask[:, None], self.window_size // 2)
 
 
-class CrossModalDynamicPerception(CrossModalAttention):
-    """CDP: keys and values are sampled from target windows that follow the context (Eq. 6–8).
-
-    The context is cut into base windows of w steps. Window adaptation (Eq. 7) gives each base
-    window and head a size s and an offset o; the head samples w points, evenly spaced over the
-    target window that they describe. The samples, stacked back to length T, are what a sliding
-    window attends to (Eq. 8). The adaptation starts at 0, where CDP is `FixedWindowAttention`.
-    """
-
-    def __init__(self, *, dim: int, heads: int, stride: int = 1, window_size: int = 8) -> None:
-        super().__init__(dim=dim, heads=heads, stride=stride)
-        self.window_size = checked_window_size(window_size)
-        self.adaptation = nn.Linear(dim, 2 * heads)  # a 1×1 convolution over base windows
-        nn.init.zeros_(self.adaptation.weight)
-        nn.init.zeros_(self.adaptation.bias)
-
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, context: Tensor, mask: Tensor
-    ) -> Tensor:
-        size, offset = self.adapt_windows(context, mask)
-        points = self.sampling_points(size, offset, mask.shape[1])
-        last = mask.sum(1)[:, None, None] - 1
-        visible = mask[:, None] & (points >= 0) & (points <= last)
-        points = torch.where(visible, points, points.new_zeros(()))
-        key, value = interpolate(torch.cat([key, value], dim=-1), points, last).chunk(2, dim=-1)
-        return sliding_window_attention(query, key, value, visible, self.window_size // 2)
-
-    def adapt_windows(self, context: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 7: sizes s and offsets o, (B, H, W) each, of the W = ⌈T/w⌉ base windows.
-
-        Average pool of a base window's real steps, LeakyReLU, 1×1 convolution.
-        """
-        w = self.window_size
-        spare = -context.shape[1] % w
-        windows = functional.pad(context, (0, 0, 0, spare)).unflatten(1, (-1, w))
-        real = functional.pad(mask, (0, spare)).unflatten(1, (-1, w)).sum(2, keepdim=True)
-        with full_precision(context):  # positions: a rounded one is another place in the video
-            pooled = windows.to(self.adaptation.weight.dtype).sum(2) / real.clamp(min=1)
-            adapted = self.adaptation(functional.leaky_relu(pooled))
-        size, offset = adapted.transpose(1, 2).chunk(2, dim=1)
-        return size, offset
-
-    def sampling_points(self, size: Tensor, offset: Tensor, num_steps: int) -> Tensor:
-        """p_k = c_i + o·w + (1 + s)·(k − (w − 1)/2) of every slot i·w + k < T: (B, H, T) steps."""
-        w = self.window_size
-        step = torch.arange(num_steps, device=size.device)
-        within = (step % w) - (w - 1) / 2
-        centre = step - within
-        size, offset = (x.repeat_interleave(w, dim=2)[..., :num_steps] for x in (size, offset))
-        return centre + offset * w + (1 + size) * within
-
-
 def checked_window_size(window_size: int) -> int:
     """The window size w, if it is one."""
     if window_size < 1:
         raise ValueError(f"window_size must be at least 1 step, got {window_size}")
     return window_size
-
-
-def interpolate(x: Tensor, points: Tensor, last: Tensor) -> Tensor:
-    """Sample (B, H, T, C) at fractional steps (B, H, T) in [0, last], linearly."""
-    low = points.floor()
-    fraction = (points - low).unsqueeze(-1).to(x.dtype)
-    low_index = low.long()
-    high_index = torch.minimum(low_index + 1, last)
-    rows = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(*x.shape[:2], 1)
-    flat = x.flatten(0, 2)
-    start = rows * x.shape[2]
-    low_values = functional.embedding(start + low_index, flat)
-    high_values = functional.embedding(start + high_index, flat)
-    return torch.lerp(low_values, high_values, fraction)
 
 
 def global_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:

@@ -1,7 +1,10 @@
-"""Building blocks that never let padding leak into real steps.
+"""Building blocks that never let padding reach a real step.
 
-Every layer takes features (B, T, D) with a mask (B, T), True = real, and returns zeros in padding.
-Masking selects with `where`, since 0 · NaN would still be NaN.
+Features are (B, T, D) and come with a mask (B, T), True = real. One rule keeps padding out: **what
+mixes steps reads real steps only** (convolutions, pooling and attention mask what they read), so
+that whatever stands in padding (NaN too) never matters, and nobody has to clean up what he leaves
+there. What works on each step alone (linear layers, norms, activations) needs no mask. Masking
+selects with `where`, since 0 · NaN would still be NaN.
 """
 
 from __future__ import annotations
@@ -39,7 +42,10 @@ def sinusoid_positions(num_steps: int, dim: int, like: Tensor) -> Tensor:
 
 
 class MaskedConv1d(nn.Conv1d):
-    """Convolution over time with kernel 3, of (B, T, C_in) to (B, ⌈T/stride⌉, C_out)."""
+    """Convolution over time with kernel 3, of (B, T, C_in) to (B, ⌈T/stride⌉, C_out).
+
+    Reads 0 in padding; what it leaves there has no meaning.
+    """
 
     def __init__(
         self, in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1,
@@ -52,8 +58,7 @@ class MaskedConv1d(nn.Conv1d):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        out = super().forward(zero_padding(x, mask).transpose(1, 2)).transpose(1, 2)
-        return zero_padding(out, downsample_mask(mask, self.stride[0]))
+        return super().forward(zero_padding(x, mask).transpose(1, 2)).transpose(1, 2)
 
 
 def downsample_mask(mask: Tensor, stride: int) -> Tensor:
@@ -62,9 +67,12 @@ def downsample_mask(mask: Tensor, stride: int) -> Tensor:
 
 
 def masked_max_pool(x: Tensor, mask: Tensor, stride: int) -> Tensor:
-    """Max over the real ones of the 3 steps around each `stride`-th step, (B, ⌈T/stride⌉, D)."""
+    """Max over the real ones of the 3 steps around each `stride`-th step, (B, ⌈T/stride⌉, D).
+
+    0 in padding, where there may be no real step to take the maximum of.
+    """
     if stride == 1:
-        return zero_padding(x, mask)
+        return x
     lowest = torch.where(mask.unsqueeze(-1), x, x.new_tensor(float("-inf")))
     pooled = functional.max_pool1d(lowest.transpose(1, 2), 3, stride=stride, padding=1)
     return zero_padding(pooled.transpose(1, 2), downsample_mask(mask, stride))
@@ -103,17 +111,12 @@ class ScaledDropPath(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """x + FFN(LayerNorm(x)) with a hidden width of `expansion`·D and GELU."""
+    """Two linear layers with a hidden width of `expansion`·D and GELU between them."""
 
-    def __init__(
-        self, dim: int, *, drop_path: float, layer_scale: float, expansion: int = 4
-    ) -> None:
+    def __init__(self, dim: int, *, expansion: int = 4) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
         self.expand = linear(dim, expansion * dim)
         self.contract = linear(expansion * dim, dim)
-        self.drop_path = ScaledDropPath(dim, drop_path, layer_scale)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        hidden = functional.gelu(self.expand(self.norm(x)))
-        return zero_padding(x + self.drop_path(self.contract(hidden)), mask)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.contract(functional.gelu(self.expand(x)))

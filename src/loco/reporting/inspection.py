@@ -1,8 +1,14 @@
-"""What the figures need from a trained LoCo: features, cross-similarities, CDP's target windows."""
+"""What the figures need from a trained detector: features, similarities, target windows.
+
+A detector shows what it has, whatever its class: `encode(visual, audio, mask)` for the features of
+both modalities, `correspondence.embed(visual, audio)` for the space that LCC compares them in, and
+`pyramid` with an attention whose `target_points(context, mask)` are its windows. What one has not
+got is a ValueError that says so; `spaces` and `has_windows` ask beforehand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,16 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from loco.detectors.loco.correspondence import CorrespondenceLoss
-from loco.detectors.loco.detector import LoCo
 from loco.evaluation.similarity import cosine_similarity
-from loco.nn.attention import CrossModalDynamicPerception
-from loco.nn.layers import downsample_mask, zero_padding
 from loco.structures import Batch, Events, TimeGrid
 from loco.training.module import LocalizationModule
 
 Space = Literal["encoder", "common"]
 """Where features are compared: what the encoders say, or the space that LCC projects it into."""
+
+SPACE_NAMES: dict[Space, str] = {"encoder": "encoder outputs", "common": "LCC's common space"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,14 +76,15 @@ def encoded_features(
             vectors, (T, D/2), which only a model trained with LCC has.
 
     Raises:
-        ValueError: the detector is no LoCo, or has no common space.
+        ValueError: the detector has no encoders of both modalities, or no common space.
     """
-    detector = _loco(module)
-    embed = None
-    if space == "common":
-        if not isinstance(detector.correspondence, CorrespondenceLoss):
-            raise ValueError("this model was trained without LCC: it has no common space")
-        embed = detector.correspondence.embed
+    if space not in spaces(module):
+        what = "no encoders of its own for each modality"
+        if spaces(module):
+            what = "no common space: it was trained without LCC"
+        raise ValueError(f"{type(module.detector).__name__} has {what}")
+    detector: Any = module.detector
+    embed = _embed(module) if space == "common" else None
     with torch.no_grad():
         batch = batch.to(module.device)
         visual, audio = detector.encode(batch.visual, batch.audio, batch.mask)
@@ -89,6 +94,23 @@ def encoded_features(
         (visual[i, :steps].float().numpy(force=True), audio[i, :steps].float().numpy(force=True))
         for i, steps in enumerate(batch.mask.sum(1).tolist())
     ]
+
+
+def spaces(module: LocalizationModule) -> list[Space]:
+    """Where a detector's features can be compared; empty where it has no `encode`."""
+    if not hasattr(module.detector, "encode"):
+        return []
+    return ["encoder"] if _embed(module) is None else ["encoder", "common"]
+
+
+def has_windows(module: LocalizationModule) -> bool:
+    """Whether a detector's attention has target windows to draw."""
+    blocks = getattr(getattr(module.detector, "pyramid", None), "visual_blocks", ())
+    return bool(blocks) and all(hasattr(block.attention, "target_points") for block in blocks)
+
+
+def _embed(module: LocalizationModule) -> Callable[..., tuple[Tensor, Tensor]] | None:
+    return getattr(getattr(module.detector, "correspondence", None), "embed", None)
 
 
 def cross_similarity(
@@ -119,9 +141,11 @@ def target_windows(module: LocalizationModule, batch: Batch) -> list[list[Target
     """CDP's target windows of each video: one entry for each level and direction.
 
     Raises:
-        ValueError: the detector is no LoCo, or its attention is another one.
+        ValueError: the detector's attention has no such windows.
     """
-    detector = _loco(module)
+    if not has_windows(module):
+        raise ValueError(f"{type(module.detector).__name__} has no attention with target windows")
+    detector: Any = module.detector
     pyramid = detector.pyramid
     streams: dict[Literal["visual", "audio"], Any] = {
         "visual": pyramid.visual_blocks, "audio": pyramid.audio_blocks
@@ -131,27 +155,20 @@ def target_windows(module: LocalizationModule, batch: Batch) -> list[list[Target
     with ExitStack() as hooks:
         for queries, blocks in streams.items():
             for level, block in enumerate(blocks):
-                if not isinstance(block.attention, CrossModalDynamicPerception):
-                    raise ValueError(
-                        f"target windows are CDP's, this model has {type(block.attention).__name__}"
-                    )
 
                 def record(
-                    attention: CrossModalDynamicPerception,
+                    attention: Any,
                     arguments: tuple[Tensor, Tensor, Tensor],
                     key: tuple[Literal["visual", "audio"], int] = (queries, level),
                 ) -> None:
                     _, context, mask = arguments
-                    coarse = downsample_mask(mask, attention.stride)
-                    features = zero_padding(attention.key.features(context, mask), coarse)
-                    size, offset = attention.adapt_windows(features, coarse)
-                    points = attention.sampling_points(size, offset, coarse.shape[1])
+                    points, coarse = attention.target_points(context, mask)
                     seen[key] = points, coarse, attention.window_size
 
                 hooks.callback(block.attention.register_forward_pre_hook(record).remove)
         with torch.no_grad():
             batch = batch.to(module.device)
-            detector.pyramid(*detector.encode(batch.visual, batch.audio, batch.mask), batch.mask)
+            pyramid(*detector.encode(batch.visual, batch.audio, batch.mask), batch.mask)
 
     return [
         [
@@ -187,9 +204,3 @@ def _windows(
         grid.to_seconds(base * stride),
         grid.to_seconds(target * stride),
     )
-
-
-def _loco(module: LocalizationModule) -> LoCo:
-    if not isinstance(module.detector, LoCo):
-        raise ValueError(f"expected a LoCo model, got {type(module.detector).__name__}")
-    return module.detector

@@ -26,8 +26,6 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from loco.data.annotations import Video
-from loco.detectors.loco.correspondence import CorrespondenceLoss
-from loco.detectors.loco.detector import LoCo
 from loco.errors import LocoError
 from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.similarity import mean_of_std, similarity_by_distance
@@ -41,7 +39,13 @@ from loco.reporting.figures import (
     plot_validation,
 )
 from loco.reporting.figures.style import COLORS, GRID, INK, SEQUENTIAL, SOFT, svg_text
-from loco.reporting.inspection import Space, VideoSimilarity, similarities
+from loco.reporting.inspection import (
+    SPACE_NAMES,
+    Space,
+    VideoSimilarity,
+    similarities,
+    spaces,
+)
 from loco.runs.results import TABLE_COLUMNS
 from loco.runs.run_folder import RunFolder
 from loco.structures import Events
@@ -52,7 +56,6 @@ log = logging.getLogger(__name__)
 MAX_VIDEOS = 100  # that can be looked at in the page
 MAX_PIXELS = 72  # of a similarity matrix, to a side
 PAGE_COLORS = {INK: "--ink", SOFT: "--soft", GRID: "--grid", COLORS[0]: "--hit"}
-SPACES: dict[Space, str] = {"encoder": "encoder outputs", "common": "LCC's common space"}
 
 
 def write_report(
@@ -151,7 +154,7 @@ class _Report:
             grid = next(iter(seen.values()))[0].grid
             reach = round(20 * grid.fps / grid.stride)
             coherence = {
-                SPACES[space]: similarity_by_distance(
+                SPACE_NAMES[space]: similarity_by_distance(
                     [video.matrix for video in of_space],
                     [video.events.segments.numpy() for video in of_space],
                     grid,
@@ -171,7 +174,7 @@ class _Report:
         if not shown:
             return {}
         module = self.run.module() if self.module is None else self.module.eval()
-        if not isinstance(module.detector, LoCo):
+        if not spaces(module):
             return {}
         data = self.run.data
         data.setup("test")
@@ -179,9 +182,7 @@ class _Report:
         places = {video_id: i for i, video_id in enumerate(dataset.video_ids)}
         keys = [(0, places[video.id]) for video in shown if video.id in places]
         batches = [dataset[keys[i : i + 8]] for i in range(0, len(keys), 8)]
-        has_common = isinstance(module.detector.correspondence, CorrespondenceLoss)
-        spaces: list[Space] = ["encoder", "common"] if has_common else ["encoder"]
-        seen = {space: similarities(module, batches, space) for space in spaces}
+        seen = {space: similarities(module, batches, space) for space in spaces(module)}
         if not all(np.isfinite(v.matrix).all() for of_space in seen.values() for v in of_space):
             raise ValueError("the model's features are not finite")
         return seen
@@ -195,7 +196,7 @@ class _Report:
         for place, (space, of_space) in enumerate(seen.items()):
             low, high = np.percentile(np.concatenate([v.matrix.ravel() for v in of_space]), [1, 99])
             spread = mean_of_std(video.matrix for video in of_space)
-            name = SPACES[space]
+            name = SPACE_NAMES[space]
             scales.append({"name": name, "low": low, "high": high, "meanOfStd": spread})
             for video in of_space:
                 end = video.grid.to_seconds(len(video.matrix) - 0.5)

@@ -18,13 +18,16 @@ from torch import Tensor
 
 from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
-from loco.detectors.loco.correspondence import CorrespondenceLoss
-from loco.detectors.loco.detector import LoCo
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision, precision_recall
-from loco.nn.attention import CrossModalDynamicPerception
 from loco.reporting.figures import plot_similarity, plot_timeline
-from loco.reporting.inspection import cross_similarity, target_windows
+from loco.reporting.inspection import (
+    SPACE_NAMES,
+    cross_similarity,
+    has_windows,
+    spaces,
+    target_windows,
+)
 from loco.runs.results import evaluation_columns
 from loco.structures import Batch
 from loco.training.module import LocalizationModule
@@ -124,23 +127,21 @@ class WandbMedia(lightning.Callback):
                     true, {"LoCo": found}, module.class_names, duration, self.min_score, video_id
                 )
             )
-        detector = module.detector
-        if isinstance(detector, LoCo):
-            spaces = {"encoder outputs": cross_similarity(module, batch)}
-            if isinstance(detector.correspondence, CorrespondenceLoss):
-                spaces["LCC space"] = cross_similarity(module, batch, "common")
-            for i, video_id in enumerate(batch.video_ids):
-                figure = plot_similarity(
-                    {name: matrices[i] for name, matrices in spaces.items()},
-                    batch.grid,
-                    batch.events[i],
-                    module.class_names,
-                    video_id,
-                    share_scale=False,
-                )
-                content[f"similarity/{video_id}"] = picture(figure)
-            if isinstance(detector.pyramid.visual_blocks[0].attention, CrossModalDynamicPerception):
-                content |= window_histograms(module, batch)
+        similarity = {
+            SPACE_NAMES[space]: cross_similarity(module, batch, space) for space in spaces(module)
+        }
+        for i, video_id in enumerate(batch.video_ids if similarity else ()):
+            figure = plot_similarity(
+                {name: matrices[i] for name, matrices in similarity.items()},
+                batch.grid,
+                batch.events[i],
+                module.class_names,
+                video_id,
+                share_scale=False,
+            )
+            content[f"similarity/{video_id}"] = picture(figure)
+        if has_windows(module):
+            content |= window_histograms(module, batch)
         return content
 
 

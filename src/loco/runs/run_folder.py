@@ -62,7 +62,7 @@ class RunFolder:
 
     @cached_property
     def details(self) -> dict[str, Any]:
-        """`per_class` and `diagnosis` of metrics.json (see `loco.runs.results.detailed_metrics`)."""
+        """`per_class` and `diagnosis` of metrics.json, see `loco.runs.results`."""
         if "diagnosis" in self._metrics_file:
             return self._metrics_file
         return detailed_metrics(self.predictions, self.test_videos, self.annotations.class_names)

@@ -42,8 +42,8 @@ class LocalizationModule(lightning.LightningModule):
         class_names: names of the K classes.
         optimizer: makes the optimiser and its schedule; needed for training alone.
         seed: with the epoch, the batch and the rank, it decides all randomness of a training step.
-        config: plain values kept in every checkpoint, from which `loco.runs.train.load_module` builds the
-            detector again.
+        config: plain values kept in every checkpoint, from which
+            `loco.runs.checkpoints.load_module` builds the detector again.
     """
 
     def __init__(
@@ -160,22 +160,12 @@ class LocalizationModule(lightning.LightningModule):
             ValueError: the arrays are no such arrays, hold NaN or infinity, or differ in length by
                 more steps than the data of the training could.
         """
-        arrays = [np.asarray(visual, dtype=np.float32), np.asarray(audio, dtype=np.float32)]
-        for name, array in zip(("visual", "audio"), arrays, strict=True):
-            channels = self.hparams.get(f"{name}_channels", "C")
-            if array.ndim != 2 or not len(array) or channels not in ("C", array.shape[1]):
-                raise ValueError(f"{name} must be of shape (T, {channels}), got {array.shape}")
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} holds NaN or infinity")
-        steps, longest = sorted(map(len, arrays))
         allowed = self.hparams.get("data", {}).get("max_length_difference", 8)
-        if longest - steps > allowed:
-            raise ValueError(
-                f"visual has {len(arrays[0])} steps and audio {len(arrays[1])}; they may differ by "
-                f"at most {allowed}"
-            )
+        channels = [self.hparams.get(f"{name}_channels") for name in ("visual", "audio")]
+        features = checked_features(visual, audio, channels, allowed)
+        steps = len(features[0])
         duration = grid.end_seconds(steps) if duration is None else duration
-        sample = Sample("", 0, arrays[0][:steps], arrays[1][:steps], duration, Events.empty())
+        sample = Sample("", 0, *features, duration, Events.empty())
         training = self.training
         try:
             return self.eval().detect(collate([sample], grid).to(self.device))[0]
@@ -219,6 +209,38 @@ class LocalizationModule(lightning.LightningModule):
         if not len(batch):  # none of its videos could be read
             return {}
         return dict(zip(batch.video_ids, self.detect(batch), strict=True))
+
+
+def checked_features(
+    visual: ArrayLike,
+    audio: ArrayLike,
+    channels: Sequence[int | None] = (None, None),
+    max_length_difference: int = 8,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of one video as float32 arrays (T, C) of one length, the shorter one's.
+
+    Args:
+        visual, audio: (T, C) arrays.
+        channels: C of each; None is any.
+        max_length_difference: steps by which the lengths may differ.
+
+    Raises:
+        ValueError: what does not hold.
+    """
+    arrays = {"visual": np.asarray(visual, np.float32), "audio": np.asarray(audio, np.float32)}
+    for (name, array), expected in zip(arrays.items(), channels, strict=True):
+        if array.ndim != 2 or not len(array) or expected not in (None, array.shape[1]):
+            shape = f"(T, {'C' if expected is None else expected})"
+            raise ValueError(f"{name} must be of shape {shape}, got {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinity")
+    steps, longest = sorted(map(len, arrays.values()))
+    if longest - steps > max_length_difference:
+        raise ValueError(
+            f"visual has {len(arrays['visual'])} steps and audio {len(arrays['audio'])}; they may "
+            f"differ by at most {max_length_difference}"
+        )
+    return arrays["visual"][:steps], arrays["audio"][:steps]
 
 
 def training_length(trainer: lightning.Trainer) -> tuple[int | None, int]:

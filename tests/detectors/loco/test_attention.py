@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from loco.detectors.loco.cdp import CrossModalDynamicPerception, interpolate
 from loco.nn.attention import (
-    CrossModalAttention,
-    CrossModalDynamicPerception,
+    Attention,
     FixedWindowAttention,
     GlobalAttention,
     NoAttention,
-    interpolate,
     sliding_window_attention,
 )
 
@@ -185,7 +184,7 @@ def test_nothing_visible_gives_zero() -> None:
 def test_far_windows_are_masked() -> None:
     """Windows that have moved out of the video leave the output projection's bias alone."""
     module = make("cdp")
-    assert isinstance(module, CrossModalAttention)
+    assert isinstance(module, Attention)
     torch.nn.init.constant_(module.adaptation.bias, 100.0)
     x, context = streams(1, 12)
     out = module(x, context, torch.ones(1, 12, dtype=torch.bool))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from loco.detection.losses import DetectionLoss
+from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import (
     CorrespondenceLoss,
     DiagonalTarget,
@@ -14,12 +15,7 @@ from loco.detectors.loco.correspondence import (
     SoftenedTarget,
 )
 from loco.detectors.loco.detector import LoCo
-from loco.nn.attention import (
-    CrossModalDynamicPerception,
-    FixedWindowAttention,
-    GlobalAttention,
-    NoAttention,
-)
+from loco.nn.attention import FixedWindowAttention, GlobalAttention, NoAttention
 from loco.structures import Batch, Events, TimeGrid
 
 GRID = TimeGrid(fps=25, window=24, stride=8)

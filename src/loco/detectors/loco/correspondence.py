@@ -26,6 +26,10 @@ class CorrespondenceTarget(nn.Module, ABC):
     @abstractmethod
     def forward(self, mask: Tensor) -> Tensor: ...
 
+    def logged(self) -> dict[str, Tensor]:
+        """What is worth a curve over the training, by name, without gradient; nothing here."""
+        return {}
+
 
 class DiagonalTarget(CorrespondenceTarget):
     """y_ii = 1: a step corresponds to the same step of the other modality alone."""
@@ -82,6 +86,10 @@ class GaussianTarget(CorrespondenceTarget):
     def sigma(self) -> Tensor:
         """The standard deviation, in steps."""
         return self.log_sigma.exp()
+
+    def logged(self) -> dict[str, Tensor]:
+        """σ, in steps."""
+        return {"sigma": self.sigma.detach()}
 
     def forward(self, mask: Tensor) -> Tensor:
         step = torch.arange(mask.shape[1], device=mask.device, dtype=self.log_sigma.dtype)
@@ -166,8 +174,8 @@ class CorrespondenceLoss(nn.Module):
             mask: (B, T).
 
         Returns:
-            `loss_lcc`, λ·LCC, a scalar; and to look at, without gradient, `lcc/temperature` and,
-            for a Gaussian target, `lcc/sigma`.
+            `loss_lcc`, λ·LCC, a scalar; and to look at, without gradient, `lcc/temperature` and
+            what the target logs, such as `lcc/sigma`.
         """
         temperature = self.temperature
         with full_precision(visual):
@@ -180,10 +188,8 @@ class CorrespondenceLoss(nn.Module):
                 self.direction(in_video, similarity.logsumexp(1), target, mask)
                 + self.direction(in_video.mT, similarity.logsumexp(0), target, mask)
             ) / 2
-        losses = {"loss_lcc": self.weight * lcc, "lcc/temperature": temperature.detach()}
-        if isinstance(self.target, GaussianTarget):
-            losses["lcc/sigma"] = self.target.sigma.detach()
-        return losses
+        logged = {"temperature": temperature.detach()} | self.target.logged()
+        return {"loss_lcc": self.weight * lcc} | {f"lcc/{k}": v for k, v in logged.items()}
 
     def direction(
         self, in_video: Tensor, log_partition: Tensor, target: Tensor, mask: Tensor

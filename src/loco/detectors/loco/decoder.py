@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loco.detectors.loco.encoder import TransformerBlock
-from loco.nn.layers import MaskedConv1d, linear, zero_padding
+from loco.nn.blocks import BlockFactory
+from loco.nn.layers import MaskedConv1d, linear
 
 
 class ConvHead(nn.Module):
@@ -31,34 +31,26 @@ class Decoder(nn.Module):
     """Shared by all levels: linear 2D → D, transformer blocks, classification and regression.
 
     Args:
-        dim: width D; a level comes in with 2D channels.
-        heads: attention heads H.
+        block: makes the transformer blocks, of width D; a level comes in with 2D channels.
         num_blocks: transformer blocks.
         num_levels: pyramid levels, each with a scale of its own for the offsets.
         num_classes: K.
         prior: probability that an untrained model gives every class.
-        drop_path: probability that a video skips a residual branch in training.
-        layer_scale: what the residual branches' channel scales start from.
     """
 
     def __init__(
         self,
+        block: BlockFactory,
         *,
-        dim: int,
-        heads: int,
         num_blocks: int,
         num_levels: int,
         num_classes: int,
-        drop_path: float,
-        layer_scale: float,
         prior: float = 0.01,
     ) -> None:
         super().__init__()
+        dim = block.dim
         self.fuse = linear(2 * dim, dim)
-        self.blocks = nn.ModuleList(
-            TransformerBlock(dim=dim, heads=heads, drop_path=drop_path, layer_scale=layer_scale)
-            for _ in range(num_blocks)
-        )
+        self.blocks = nn.ModuleList(block() for _ in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
         self.classify = ConvHead(dim, num_classes)
         self.regress = ConvHead(dim, 2 * num_classes)
@@ -71,11 +63,11 @@ class Decoder(nn.Module):
 
         Returns:
             logits (B, P, K); offsets (B, P, K, 2), distances to start and end in strides, ≥ 0;
-            mask (B, P).
+            mask (B, P). What stands at points outside the mask has no meaning.
         """
         logits, offsets = [], []
         for (x, mask), scale in zip(levels, self.scales, strict=True):
-            x = zero_padding(self.fuse(x), mask)
+            x = self.fuse(x)
             for block in self.blocks:
                 x = block(x, mask)
             x = self.norm(x)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from loco.detection.assignment import assign_batch, make_points
+from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.losses import DetectionLoss
+from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
 from loco.detectors.loco.encoder import UnimodalEncoder
 from loco.detectors.loco.pyramid import CrossModalPyramid
-from loco.nn.attention import AttentionFactory, CrossModalDynamicPerception
+from loco.nn.attention import AttentionFactory
+from loco.nn.blocks import BlockFactory
 from loco.structures import Batch, Events
 
 
@@ -26,7 +27,7 @@ class Outputs(NamedTuple):
         logits: (B, P, K) class scores before the sigmoid.
         offsets: (B, P, K, 2) distances to start and end, in strides of the point's level, ≥ 0.
         mask: (B, P) True at real points.
-        points: (P, 4) step, range low, range high, stride; all in steps.
+        points: (P, 4) step, range low, range high, stride, all in steps; the assigner's.
         visual: (B, T, D) the visual encoder's output.
         audio: (B, T, D) the audio encoder's output.
     """
@@ -42,6 +43,9 @@ class Outputs(NamedTuple):
 class LoCo(nn.Module):
     """Locality-aware cross-modal correspondence learning; the defaults are the paper's size.
 
+    The net (`forward`), the assigner, the criterion and the decoding stand apart; `losses` and
+    `detect` only wire them.
+
     Args:
         visual_channels, audio_channels: feature channels of the data.
         num_classes: K.
@@ -55,6 +59,7 @@ class LoCo(nn.Module):
         layer_scale: what the residual branches' learnable channel scales start from.
         attention: makes the attention of each pyramid block: a strategy's class or a partial of it.
         correspondence: makes the correspondence loss from `dim`.
+        assigner: which points answer for which events.
         criterion: classification and regression losses.
         decoding: from outputs to events.
     """
@@ -75,74 +80,43 @@ class LoCo(nn.Module):
         layer_scale: float = 1e-4,
         attention: AttentionFactory = CrossModalDynamicPerception,
         correspondence: Callable[[int], nn.Module] = CorrespondenceLoss,
+        assigner: RangeAssigner | None = None,
         criterion: DetectionLoss | None = None,
         decoding: Decoding | None = None,
     ) -> None:
         super().__init__()
-
-        def encoder(channels: int) -> UnimodalEncoder:
-            return UnimodalEncoder(
-                channels,
-                dim=dim,
-                heads=heads,
-                num_convs=num_convs,
-                num_blocks=encoder_blocks,
-                drop_path=drop_path,
-                layer_scale=layer_scale,
-            )
-
         if num_levels < 1:
             raise ValueError(f"num_levels must be at least 1, got {num_levels}")
-        self.visual_encoder = encoder(visual_channels)
-        self.audio_encoder = encoder(audio_channels)
-        self.pyramid = CrossModalPyramid(
-            dim=dim,
-            heads=heads,
-            num_levels=num_levels,
-            attention=attention,
-            drop_path=drop_path,
-            layer_scale=layer_scale,
+        block = BlockFactory(dim, heads, drop_path, layer_scale)
+        self.visual_encoder, self.audio_encoder = (
+            UnimodalEncoder(channels, block, num_convs=num_convs, num_blocks=encoder_blocks)
+            for channels in (visual_channels, audio_channels)
         )
+        self.pyramid = CrossModalPyramid(block, num_levels=num_levels, attention=attention)
         self.decoder = Decoder(
-            dim=dim,
-            heads=heads,
-            num_blocks=decoder_blocks,
-            num_levels=num_levels,
-            num_classes=num_classes,
-            drop_path=drop_path,
-            layer_scale=layer_scale,
+            block, num_blocks=decoder_blocks, num_levels=num_levels, num_classes=num_classes
         )
         self.correspondence = correspondence(dim)
+        self.assigner = RangeAssigner() if assigner is None else assigner
         self.criterion = DetectionLoss() if criterion is None else criterion
         self.decoding = Decoding() if decoding is None else decoding
         self.num_classes = num_classes
 
     def encode(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Each modality on its own: (B, T, C) → (B, T, D)."""
+        """Each modality on its own: (B, T, C) → (B, T, D), 0 in padding."""
         return self.visual_encoder(visual, mask), self.audio_encoder(audio, mask)
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
         visual, audio = self.encode(visual, audio, mask)
         logits, offsets, point_mask = self.decoder(self.pyramid(visual, audio, mask))
-        points = make_points(mask.shape[1], self.pyramid.strides, device=mask.device)
+        points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
         return Outputs(logits, offsets, point_mask, points, visual, audio)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
         outputs = self(batch.visual, batch.audio, batch.mask)
-        events = batch.events
-        segments = torch.cat([e.segments for e in events])
-        counts = torch.tensor([len(e) for e in events])
-        device = outputs.logits.device
-        positives = assign_batch(
-            outputs.points,
-            batch.grid.to_steps(segments).float().to(device),
-            torch.cat([e.labels for e in events]).to(device),
-            torch.arange(len(events)).repeat_interleave(counts).to(device),
-            len(events),
-            self.num_classes,
-        )
+        positives = self.assigner(outputs.points, batch.events, batch.grid, self.num_classes)
         detection = self.criterion(
             outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
         )
@@ -152,6 +126,6 @@ class LoCo(nn.Module):
         """Events of each video, by descending score."""
         outputs = self(batch.visual, batch.audio, batch.mask)
         return self.decoding(
-            outputs.logits, outputs.offsets, outputs.mask, outputs.points, batch.durations,
-            batch.grid,
+            outputs.logits, outputs.offsets, outputs.mask, outputs.points,
+            durations=batch.durations, grid=batch.grid,
         )  # fmt: skip
