@@ -10,7 +10,7 @@ from loco.runs.processes import run_task
 @hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
 @user_errors
 def main(config: DictConfig) -> None:
-    run_task("loco.runs.train.predict", config)
+    run_task("loco.runs.predict.predict", config)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from rich.progress import Progress
 
 from loco.errors import LocoError
 from loco.sweeps.render import RENDERERS
-from loco.sweeps.tabulate import Table, columns_of, find_row, make_rows, read_jobs
+from loco.sweeps.tabulate import Difference, Table, columns_of, find_row, make_rows, read_jobs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,9 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
 
             with Progress(console=Console(stderr=True), transient=True) as bar:
                 task = bar.add_task("resampling test videos", total=args.resamples)
-                gaps = differences(
-                    rows, reference, args.resamples, args.seed, lambda: bar.advance(task)
+                groups = [[job.folder for job in row.finished] for row in rows]
+                found = differences(
+                    groups, reference, args.resamples, args.seed, lambda: bar.advance(task)
                 )
+            gaps = {i: Difference(*of_row) for i, of_row in found.items()}
             table = Table(rows, table.columns, gaps, reference)
         if args.html is not None:
             from loco.sweeps.report import write_sweep_report  # here, as it imports matplotlib

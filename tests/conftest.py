@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from helpers import Composer, tiny_config
-from loco.runs import train as runs
+from loco.runs.train import train
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
@@ -40,7 +40,7 @@ def tiny(synthetic_root: Path, tmp_path: Path) -> Composer:
 def finished_run(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small finished run; tests read it, and write nowhere in it."""
     folder = tmp_path_factory.mktemp("finished") / "run"
-    runs.train(tiny_config(synthetic_root, folder, "trainer.log_every_n_steps=1"))
+    train(tiny_config(synthetic_root, folder, "trainer.log_every_n_steps=1"))
     return folder
 
 

@@ -15,7 +15,7 @@ from helpers import ROOT, compose_config
 from loco.data.datamodule import AVDataModule
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.detector import LoCo
-from loco.runs.train import build_callbacks
+from loco.runs.callbacks import build_callbacks
 
 GROUPS = sorted(
     (path.parent.name, path.stem)

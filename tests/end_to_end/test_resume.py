@@ -11,8 +11,8 @@ import torch
 
 from helpers import Composer, Stopped
 from loco.errors import CheckpointError
-from loco.runs import train as runs
 from loco.runs.logs import read_log
+from loco.runs.train import train
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any]:
@@ -44,12 +44,12 @@ def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) 
         "optimizer.lr=0.003",
         "trainer.check_val_every_n_epoch=2",
     ]
-    whole = runs.train(tiny(*settings, output="whole"))
+    whole = train(tiny(*settings, output="whole"))
     stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 2}"
     with pytest.raises(Stopped):
-        runs.train(tiny(*settings, stop, output="stopped"))
+        train(tiny(*settings, stop, output="stopped"))
     assert last_checkpoint(tmp_path / "stopped")["epoch"] == 1
-    resumed = runs.train(tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed"))
+    resumed = train(tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed"))
     expected, got = (last_checkpoint(tmp_path / name) for name in ("whole", "resumed"))
     for part in (
         "state_dict",  # the averaged weights, and the loss normaliser
@@ -77,9 +77,9 @@ def test_the_best_checkpoint_survives_a_resume(tiny: Composer, tmp_path: Path) -
     settings = ["trainer.max_epochs=3", "optimizer.lr=0.0", "callbacks.ema=null"]
     stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 1}"
     with pytest.raises(Stopped):
-        runs.train(tiny(*settings, stop, output="stopped"))
+        train(tiny(*settings, stop, output="stopped"))
     best = tmp_path / "stopped" / "checkpoints" / "best.ckpt"
-    runs.train(tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed"))
+    train(tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed"))
     assert best.read_bytes() == (tmp_path / "resumed/checkpoints/best.ckpt").read_bytes()
     assert torch.load(best, weights_only=True)["epoch"] == 0
     assert (tmp_path / "stopped/checkpoints/last.ckpt").is_file()
@@ -93,9 +93,9 @@ def test_a_resumed_run_is_of_the_same_model(
         CheckpointError,
         match=r"last.ckpt: cannot go on with another model; .*window_size 8 → 4.*model.dim 16 → 32",
     ):
-        runs.train(other)
+        train(other)
     others = ["trainer.max_epochs=3", "optimizer.lr=0.5", "model.decoding.nms=hard"]
-    runs.train(tiny(*others, f"ckpt_path={finished_run}"))  # the same weights: these are told
+    train(tiny(*others, f"ckpt_path={finished_run}"))  # the same weights: these are told
     assert (
         "other settings than before: model.decoding.nms soft → hard, optimizer.lr 0.001 → 0.5"
         in (caplog.text)

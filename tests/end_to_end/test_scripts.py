@@ -15,7 +15,7 @@ import pytest
 from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL
 from loco.data.features import FeatureLayout
 from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
-from loco.runs import train as runs
+from loco.runs.checkpoints import load_module
 
 
 def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -167,6 +167,6 @@ def test_errors_of_data(trained: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_in_three_lines(trained: Path) -> None:
-    module = runs.load_module(trained / "checkpoints" / "best.ckpt")
+    module = load_module(trained / "checkpoints" / "best.ckpt")
     assert not module.training
     assert module.class_names

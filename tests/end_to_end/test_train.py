@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 from helpers import QUIET, TINY_MODEL, Composer, compose_config
 from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
 from loco.errors import AnnotationError, CheckpointError, TrainingError
-from loco.runs import train as runs
+from loco.runs.evaluate import evaluate
 from loco.runs.logs import read_log
 from loco.runs.results import TABLE_COLUMNS
+from loco.runs.train import train
 
 METRICS = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
 
@@ -35,7 +36,7 @@ def test_a_run_leaves_what_is_promised(
     tiny: Composer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tiny("seed=3", "report=true")
-    metrics = runs.train(config)
+    metrics = train(config)
     folder = tmp_path / "run"
 
     written = json.loads((folder / "metrics.json").read_text())
@@ -71,7 +72,7 @@ def test_a_run_leaves_what_is_promised(
 
 
 def test_what_is_logged(tiny: Composer, tmp_path: Path) -> None:
-    runs.train(tiny("trainer.log_every_n_steps=1"))
+    train(tiny("trainer.log_every_n_steps=1"))
     columns = logged(tmp_path / "run")
     for name in ("loss", "loss_cls", "loss_reg", "loss_lcc"):
         assert len(columns[f"train/{name}"]) == 6  # 2 epochs of 3 batches
@@ -95,7 +96,7 @@ def test_what_is_logged(tiny: Composer, tmp_path: Path) -> None:
 
 def test_a_run_of_few_steps_logs_its_epochs(tiny: Composer, tmp_path: Path) -> None:
     """3 steps an epoch, where steps are logged by tens: the means of the epochs tell the course."""
-    runs.train(tiny())
+    train(tiny())
     columns = logged(tmp_path / "run")
     for name in ("train/loss", "train/lr", "lcc/sigma", "lcc/temperature"):
         assert name not in columns
@@ -108,11 +109,11 @@ def test_a_run_of_few_steps_logs_its_epochs(tiny: Composer, tmp_path: Path) -> N
 def test_the_averaged_weights_of_the_best_epoch_are_tested(tiny: Composer, tmp_path: Path) -> None:
     """What evaluation says of best.ckpt, whose `state_dict` is the average, is what was tested."""
     config = tiny("trainer.max_epochs=3", "optimizer.lr=0.01")
-    metrics = runs.train(config)
+    metrics = train(config)
     checkpoint = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
     assert any(not torch.equal(averaged[name], current[name]) for name in averaged)
-    again = runs.evaluate(
+    again = evaluate(
         compose_config(
             "evaluate",
             [
@@ -134,7 +135,7 @@ def test_the_averaged_weights_of_the_best_epoch_are_tested(tiny: Composer, tmp_p
 def test_every_attention_and_correspondence_trains(
     tiny: Composer, attention: str, correspondence: str
 ) -> None:
-    metrics = runs.train(
+    metrics = train(
         tiny(
             f"attention={attention}",
             f"correspondence={correspondence}",
@@ -146,19 +147,19 @@ def test_every_attention_and_correspondence_trains(
 
 
 def test_validation_every_other_epoch(tiny: Composer, tmp_path: Path) -> None:
-    runs.train(tiny("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
+    train(tiny("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
     assert len(logged(tmp_path / "run")["val/mAP"]) == 1
     last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
     assert last["epoch"] == 2
 
 
 def test_without_weight_averaging(tiny: Composer) -> None:
-    assert 0 <= runs.train(tiny("callbacks.ema=null"))["mAP"] <= 1
+    assert 0 <= train(tiny("callbacks.ema=null"))["mAP"] <= 1
 
 
 def test_seeds_decide_everything(tiny: Composer) -> None:
     first, second, other = (
-        runs.train(tiny(f"seed={seed}", "trainer.max_epochs=1", output=name))
+        train(tiny(f"seed={seed}", "trainer.max_epochs=1", output=name))
         for seed, name in ((1, "a"), (1, "b"), (2, "c"))
     )
     assert first == second
@@ -166,7 +167,7 @@ def test_seeds_decide_everything(tiny: Composer) -> None:
 
 
 def test_tensorboard_gets_the_same(tiny: Composer, tmp_path: Path) -> None:
-    runs.train(tiny("logger=tensorboard", "trainer.max_epochs=1"))
+    train(tiny("logger=tensorboard", "trainer.max_epochs=1"))
     assert list((tmp_path / "run" / "tensorboard").rglob("events.out.tfevents.*"))
 
 
@@ -197,20 +198,20 @@ def test_the_layouts_of_unav100_train(
             num_videos=(8, 4, 4), num_classes=3, visual_channels=visual, audio_channels=audio
         ),
     )
-    assert 0 <= runs.train(config)["mAP"] <= 1
+    assert 0 <= train(config)["mAP"] <= 1
 
 
 def test_a_few_batches_of_everything(tiny: Composer, tmp_path: Path) -> None:
-    runs.train(tiny("+trainer.fast_dev_run=true"))
+    train(tiny("+trainer.fast_dev_run=true"))
     written = json.loads((tmp_path / "run" / "predictions.json").read_text())
     assert len(written["database"]) == 4  # one batch
 
 
 def test_resuming_from_nothing_is_an_error(tiny: Composer, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no last\.ckpt"):
-        runs.train(tiny(f"ckpt_path={tmp_path}"))
+        train(tiny(f"ckpt_path={tmp_path}"))
     with pytest.raises(CheckpointError, match="expected a checkpoint or a run's folder"):
-        runs.train(tiny(f"ckpt_path={tmp_path / 'nowhere'}"))
+        train(tiny(f"ckpt_path={tmp_path / 'nowhere'}"))
 
 
 def test_missing_annotations_are_an_error(tmp_path: Path) -> None:
@@ -220,9 +221,9 @@ def test_missing_annotations_are_an_error(tmp_path: Path) -> None:
          f"output_dir={tmp_path}"],
     )  # fmt: skip
     with pytest.raises(AnnotationError, match=r"no\.json"):
-        runs.train(config)
+        train(config)
 
 
 def test_a_diverging_training_says_so(tiny: Composer) -> None:
     with pytest.raises(TrainingError, match=r"not finite in epoch \d+, batch \d+"):
-        runs.train(tiny("optimizer.lr=1e30", "trainer.gradient_clip_val=null"))
+        train(tiny("optimizer.lr=1e30", "trainer.gradient_clip_val=null"))

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from test_metrics import THRESHOLDS, columns, random_columns
 
+from evaluation.test_metrics import THRESHOLDS, columns, random_columns
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.metrics import average_precision
 

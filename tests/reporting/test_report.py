@@ -86,7 +86,7 @@ def test_what_the_page_says(page: Path, run: Path) -> None:
     text = page.read_text(encoding="utf-8")
     metrics = RunFolder(run).metrics
     assert f"<td>{100 * metrics['mAP']:.1f}</td>" in text
-    for words in ("this run", "constant predictor", "mAP against tIoU", "Training loss",
+    for words in ("this run", "constant predictor", "mAP against tIoU", "Losses",
                   "Validation mAP", "What the best predictions are", "mAP by kind of event",
                   "Local cross-modal coherence", "LCC: width σ", "window_size: 8"):  # fmt: skip
         assert words in text, words

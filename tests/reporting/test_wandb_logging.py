@@ -14,7 +14,7 @@ from wandb.proto import wandb_internal_pb2
 
 from helpers import Composer, tiny_config
 from loco.reporting.wandb_logging import WandbMedia
-from loco.runs import train as runs
+from loco.runs.train import train
 
 
 def records(path: Path) -> list[Any]:
@@ -68,7 +68,7 @@ def history(found: list[Any]) -> list[dict[str, Any]]:
 def run_folder(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of two epochs."""
     folder = tmp_path_factory.mktemp("sweep") / "seed-4"
-    runs.train(
+    train(
         tiny_config(
             synthetic_root, folder, "seed=4", "logger=wandb", "logger.offline=true",
             "trainer.log_every_n_steps=1", "callbacks.wandb.num_videos=2",
@@ -146,7 +146,7 @@ def test_the_run_is_named_grouped_configured_and_closed(run_folder: Path) -> Non
 
 def test_another_attention_and_no_lcc(tiny: Composer) -> None:
     """Strategies without windows, and models without LCC's space, log what they have."""
-    runs.train(
+    train(
         tiny("logger=wandb", "logger.offline=true", "trainer.max_epochs=1", "attention=global",
              "correspondence=none", "callbacks.wandb.num_videos=1")
     )  # fmt: skip

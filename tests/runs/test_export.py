@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from helpers import compose_config
 from loco.data.features import FeatureStore
 from loco.errors import ExportError, FeatureError, IncompleteError
-from loco.runs import train as runs
+from loco.runs.checkpoints import load_module
 from loco.runs.entry import user_errors
 from loco.runs.export import (
     FORMATS,
@@ -27,6 +27,7 @@ from loco.runs.export import (
     vtt_text,
     write_predictions,
 )
+from loco.runs.predict import predict as run_predict
 from loco.runs.run_folder import RunFolder
 from loco.structures import Events
 
@@ -120,7 +121,7 @@ def test_an_unknown_format(tmp_path: Path) -> None:
 
 
 def predict(run: Path, features: Path, output: Path, *overrides: str) -> dict[str, Events]:
-    return runs.predict(
+    return run_predict(
         compose_config(
             "predict",
             [
@@ -198,7 +199,7 @@ def test_two_arrays_and_a_grid_give_events(
 ) -> None:
     """The same detections as those of prediction from files."""
     expected = predict(finished_run, features, tmp_path / "out", "data.eval_batch_size=1")
-    module = runs.load_module(finished_run / "checkpoints" / "best.ckpt")
+    module = load_module(finished_run / "checkpoints" / "best.ckpt")
     layout = RunFolder(finished_run).data.layout
     for video, events in expected.items():
         visual, audio = FeatureStore(features, layout).load(video)
@@ -212,7 +213,7 @@ def test_two_arrays_and_a_grid_give_events(
 
 
 def test_arrays_that_do_not_fit(finished_run: Path) -> None:
-    module = runs.load_module(finished_run / "checkpoints" / "best.ckpt")
+    module = load_module(finished_run / "checkpoints" / "best.ckpt")
     grid = RunFolder(finished_run).data.grid
     visual, audio = np.zeros((9, 7)), np.zeros((9, 5))
     for wrong in (visual[:, :6], visual[0], visual[:0]):
@@ -225,6 +226,6 @@ def test_arrays_that_do_not_fit(finished_run: Path) -> None:
 
 
 def test_training_goes_on_in_training_mode(finished_run: Path) -> None:
-    module = runs.load_module(finished_run / "checkpoints" / "best.ckpt").train()
+    module = load_module(finished_run / "checkpoints" / "best.ckpt").train()
     module.detect_arrays(np.zeros((3, 7)), np.zeros((3, 5)), RunFolder(finished_run).data.grid)
     assert module.training

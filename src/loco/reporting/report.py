@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import lightning
 import matplotlib
 import numpy as np
 from hydra.errors import InstantiationException
@@ -26,6 +27,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from loco.data.annotations import Video
+from loco.data.datamodule import AVDataModule
 from loco.errors import LocoError
 from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.similarity import mean_of_std, similarity_by_distance
@@ -86,6 +88,25 @@ def write_report(
     unfinished.write_text(page, encoding="utf-8")
     unfinished.replace(path)
     return path
+
+
+class RunReport(lightning.Callback):
+    """Writes the report at the end of a run.
+
+    Args:
+        enabled: whether it does; `report` of the configuration.
+        videos: test videos that can be looked at.
+    """
+
+    def __init__(self, enabled: bool = True, videos: int = MAX_VIDEOS) -> None:
+        self.enabled = enabled
+        self.videos = videos
+
+    def on_results(self, folder: Path, module: LocalizationModule, data: AVDataModule) -> None:
+        """Write it into the run's folder."""
+        if self.enabled:
+            path = write_report(folder, videos=self.videos, module=module)
+            log.info("%s: open it in a browser", path)
 
 
 class _Report:

@@ -16,7 +16,6 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision, precision_recall
@@ -28,7 +27,7 @@ from loco.reporting.inspection import (
     spaces,
     target_windows,
 )
-from loco.runs.results import evaluation_columns
+from loco.runs.results import evaluation_columns, tested_videos
 from loco.structures import Batch
 from loco.training.module import LocalizationModule
 
@@ -59,6 +58,8 @@ def wandb_run(trainer: lightning.Trainer) -> Any:
 
 class WandbMedia(lightning.Callback):
     """Logs per-class AP, PR curves, pictures of fixed validation videos, and target windows.
+
+    At the end of the run it logs the test, and closes the W&B run.
 
     Args:
         num_videos: validation videos that are drawn, always the same.
@@ -144,6 +145,36 @@ class WandbMedia(lightning.Callback):
             content |= window_histograms(module, batch)
         return content
 
+    def on_results(self, folder: Path, module: LocalizationModule, data: AVDataModule) -> None:
+        """Log what the test says, add its files as an artifact, and close the run.
+
+        A run that is closed here leaves the next job of a sweep to open its own.
+        """
+        trainer = module.trainer
+        run = wandb_run(trainer)
+        if run is None:
+            return
+        try:
+            columns = evaluation_columns(module.detections, tested_videos(data, module))
+            matrix = average_precision(
+                **columns,
+                tiou_thresholds=DEFAULT_THRESHOLDS,
+                num_classes=len(module.class_names),
+            )
+            run.log(
+                {
+                    "test/per_class": per_class_table(matrix, module.class_names),
+                    "test/precision_recall": precision_recall_chart(columns, module.class_names),
+                    "epoch": trainer.current_epoch,
+                }
+            )
+            artifact = wandb.Artifact(f"predictions-{run.id}", type="predictions")
+            for name in ("predictions.json", "metrics.json", "config.yaml"):
+                artifact.add_file(str(folder / name))
+            run.log_artifact(artifact)
+        finally:
+            run.finish()
+
 
 def picture(figure: Figure) -> wandb.Image:
     """A figure sharp enough for a dashboard."""
@@ -199,37 +230,3 @@ def window_histograms(module: LocalizationModule, batch: Batch) -> dict[str, Any
             content[f"windows/size_level_{level}"] = wandb.Histogram(values)
             content[f"windows/mean_size_level_{level}"] = float(Tensor(values).mean())
     return content
-
-
-def finish(
-    trainer: lightning.Trainer, module: LocalizationModule, videos: list[Video], output: Path
-) -> None:
-    """Log what the test says, add its files as an artifact, and close the run.
-
-    A run that is closed here leaves the next job of a sweep to open its own.
-
-    Args:
-        trainer: the one that tested.
-        module: with the detections of the test.
-        videos: the videos that were tested.
-        output: the run's folder.
-    """
-    run = wandb_run(trainer)
-    if run is None:
-        return
-    columns = evaluation_columns(module.detections, videos)
-    matrix = average_precision(
-        **columns, tiou_thresholds=DEFAULT_THRESHOLDS, num_classes=len(module.class_names)
-    )
-    run.log(
-        {
-            "test/per_class": per_class_table(matrix, module.class_names),
-            "test/precision_recall": precision_recall_chart(columns, module.class_names),
-            "epoch": trainer.current_epoch,
-        }
-    )
-    artifact = wandb.Artifact(f"predictions-{run.id}", type="predictions")
-    for name in ("predictions.json", "metrics.json", "config.yaml"):
-        artifact.add_file(str(output / name))
-    run.log_artifact(artifact)
-    run.finish()

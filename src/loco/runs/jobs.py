@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
 from loco.runs.folders import split_override
+from loco.runs.settings import flat
 
 RESULTS = ("metrics.json", "cost.json")
 FAILED = "failed.txt"
 Status = Literal["finished", "failed", "unfinished"]
-# settings that may differ between a finished job and the one that would repeat it
-INCIDENTAL = (
-    "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "report",
-)  # fmt: skip
 
 
 def status(folder: Path) -> Status:
@@ -31,21 +27,6 @@ def job_folders(sweep: Path) -> list[Path]:
     """The folders of a sweep's jobs, in the order of the sweep."""
     found = [note.parent.parent for note in sweep.glob("*/.hydra/overrides.yaml")]
     return sorted(found, key=lambda folder: (_number(folder), folder.name))
-
-
-def flat(config: Any, resolve: bool = True) -> dict[str, Any]:
-    """A config's values by dotted key, without those that do not matter to the result."""
-
-    def walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-        if isinstance(value, dict) and value:
-            for name, part in value.items():
-                yield from walk(part, f"{key}.{name}" if key else str(name))
-        else:
-            yield key, value
-
-    plain = OmegaConf.to_container(config, resolve=resolve)
-    assert isinstance(plain, dict)
-    return dict(walk({k: v for k, v in plain.items() if k not in INCIDENTAL}, ""))
 
 
 def find_twin(sweeps: Path, config: Any) -> Path | None:

@@ -1,8 +1,7 @@
-"""Differences between rows of a table, paired over the test videos."""
+"""Runs compared: differences of their mAP, paired over the test videos."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,65 +12,68 @@ from loco.errors import AnnotationError, LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
-from loco.sweeps.tabulate import Difference, Job, Row
 
 
 def differences(
-    rows: Sequence[Row],
+    groups: Sequence[Sequence[Path]],
     reference: int,
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
-) -> dict[int, Difference]:
-    """Each row's mean mAP over its seeds less that of the reference, with a 95 % interval.
+) -> dict[int, tuple[float, float, float]]:
+    """Each group's mean mAP less that of the reference, with a 95 % interval.
 
-    The interval is of the choice of test videos alone; all rows see the same resamples.
+    The interval is of the choice of test videos alone; all groups see the same resamples.
+
+    Args:
+        groups: folders of finished runs; those of a group differ in nothing but the seed.
+        reference: number of the group that the others are compared to.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        progress: called after each resample.
 
     Returns:
-        by the row's number; rows without a finished job, and the reference, have none.
+        by the group's number: difference, and the interval's low and high end. Groups without a
+        run, and the reference, have none.
 
     Raises:
-        LocoError: the reference has no finished job; files are missing, or runs were tested on
-            different videos.
+        LocoError: the reference has no run; files are missing, or runs were tested on different
+            videos.
     """
     if resamples < 1:
         raise LocoError(f"resamples must be at least 1, got {resamples}")
-    if not rows[reference].finished:
-        raise LocoError(f"reference {rows[reference].name}: no job of it is finished")
-    numbered = [(i, job) for i, row in enumerate(rows) for job in row.finished]
-    runs = _read([job for _, job in numbered])
-    values = resampled(runs, resamples, seed, progress)
-    owner = np.array([i for i, _ in numbered])
+    if not groups[reference]:
+        raise LocoError("reference: no job of it is finished")
+    runs = [RunFolder(folder) for group in groups for folder in group]
+    owner = np.array([i for i, group in enumerate(groups) for _ in group])
+    values = resampled(_read(runs), resamples, seed, progress)
+    scores = np.array([run.metrics["mAP"] for run in runs])
     result = {}
     for i in dict.fromkeys(owner.tolist()):
-        if i == reference:
-            continue
-        gaps = values[owner == i].mean(0) - values[owner == reference].mean(0)
-        low, high = np.nanpercentile(gaps, [2.5, 97.5])
-        means = [statistics.fmean(rows[row].values("mAP")) for row in (i, reference)]
-        result[i] = Difference(means[0] - means[1], float(low), float(high))
+        if i != reference:
+            gaps = values[owner == i].mean(0) - values[owner == reference].mean(0)
+            low, high = np.nanpercentile(gaps, [2.5, 97.5])
+            gap = scores[owner == i].mean() - scores[owner == reference].mean()
+            result[i] = float(gap), float(low), float(high)
     return result
 
 
-def _read(jobs: Sequence[Job]) -> list[WeightedMAP]:
+def _read(runs: Sequence[RunFolder]) -> list[WeightedMAP]:
     known: dict[Path, Annotations] = {}
-    runs: list[WeightedMAP] = []
+    read: list[WeightedMAP] = []
     tested: list[str] = []
-    for job in jobs:
-        run = RunFolder(job.folder)
+    for run in runs:
         path = run.data.annotations_path
         if path is None:
-            raise AnnotationError(f"{job.folder}: its config names no annotation file")
+            raise AnnotationError(f"{run.path}: its config names no annotation file")
         annotations = known.get(path) or known.setdefault(path, read_annotations(path))
         videos = sorted(run.predictions)
         unknown = [video for video in videos if video not in annotations]
         if unknown:
-            raise LocoError(
-                f"{path}: has no video {unknown[0]!r}, which {job.folder} was tested on"
-            )
-        if runs and videos != tested:
-            raise LocoError(f"{job.folder} was tested on other videos than {jobs[0].folder}")
+            raise LocoError(f"{path}: has no video {unknown[0]!r}, which {run.path} was tested on")
+        if read and videos != tested:
+            raise LocoError(f"{run.path} was tested on other videos than {runs[0].path}")
         tested = videos
         columns = evaluation_columns(run.predictions, [annotations[video] for video in videos])
-        runs.append(WeightedMAP(columns, len(videos)))
-    return runs
+        read.append(WeightedMAP(columns, len(videos)))
+    return read

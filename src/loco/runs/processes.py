@@ -65,17 +65,6 @@ def started_from_outside() -> bool:
     return "LOCAL_RANK" in os.environ or int(os.environ.get("SLURM_NTASKS") or 1) > 1
 
 
-def merged(part: dict[str, Any]) -> dict[str, Any]:
-    """The entries of the same dict in all processes; every process must call it."""
-    from torch import distributed
-
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return part
-    parts: list[dict[str, Any]] = [{} for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(parts, part)
-    return {key: value for of_one in parts for key, value in of_one.items()}
-
-
 def launch(name: str, config: DictConfig, count: int) -> None:
     """Run a task in `count` processes on this machine and wait for all of them."""
     with tempfile.TemporaryDirectory() as folder:

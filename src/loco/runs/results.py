@@ -6,17 +6,19 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from loco.data.annotations import Video
+from loco.data.datamodule import AVDataModule
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.structures import Events
+from loco.training.module import LocalizationModule
 
 TABLE_COLUMNS = ("mAP@0.5", "mAP@0.6", "mAP@0.7", "mAP@0.8", "mAP@0.9", "mAP")
 
@@ -186,3 +188,31 @@ def show(table: Table) -> None:
     """Print a table, wide enough when the output is a file."""
     console = Console()
     Console(width=max(console.width, 100) if not console.is_terminal else None).print(table)
+
+
+def videos_of(data: AVDataModule, stage: Literal["train", "test"]) -> list[Video]:
+    """The annotated videos that a stage uses."""
+    annotations: dict[str, Video] = data.annotations or {}
+    return [annotations[video_id] for video_id in data.dataset(stage).video_ids]
+
+
+def tested_videos(data: AVDataModule, module: LocalizationModule) -> list[Video]:
+    """The videos of the last test: all of the split, unless the trainer was told to do fewer."""
+    return [video for video in videos_of(data, "test") if video.id in module.detections]
+
+
+def test_metrics(module: LocalizationModule) -> dict[str, float]:
+    """What the module's metric says of the last test, in float64."""
+    return {name: float(value) for name, value in module.metric.compute().items()}
+
+
+def write_results(
+    output: Path, module: LocalizationModule, metrics: dict[str, float], videos: list[Video]
+) -> None:
+    """metrics.json and predictions.json in a run's folder; says where mAP is lost."""
+    detailed = detailed_metrics(module.detections, videos, module.class_names)
+    headline = {name: json_number(value) for name, value in metrics.items()}
+    write_json(output / "metrics.json", headline | detailed)
+    write_json(output / "predictions.json", predictions_json(module.detections, module.class_names))
+    show(diagnosis_table(detailed["diagnosis"]))
+    print(mistakes_line(detailed["diagnosis"]))

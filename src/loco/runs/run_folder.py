@@ -14,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from loco.data.annotations import Annotations, Video, read_annotations
 from loco.data.datamodule import AVDataModule
 from loco.errors import AnnotationError, LocoError
+from loco.runs.checkpoints import load_module
 from loco.runs.logs import Curve, read_log
 from loco.runs.results import detailed_metrics
+from loco.runs.settings import refuse_former
 from loco.structures import Events
 from loco.training.module import LocalizationModule
 
@@ -42,6 +44,7 @@ class RunFolder:
         """The run's whole configuration."""
         config = OmegaConf.load(self.path / "config.yaml")
         assert isinstance(config, DictConfig)
+        refuse_former(config, self.path)
         return config
 
     @cached_property
@@ -102,8 +105,6 @@ class RunFolder:
 
     def module(self) -> LocalizationModule:
         """The trained module: the best checkpoint, or the last one where there is no best."""
-        from loco.runs.train import load_module  # which writes reports itself
-
         best = self.path / "checkpoints" / "best.ckpt"
         return load_module(best if best.is_file() else self.path)
 

@@ -25,7 +25,8 @@ from rich.table import Table
 from loco.errors import CheckpointError, LocoError
 from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.folders import requeued, write_sweep
-from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, flat, job_folders, status
+from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
+from loco.runs.settings import flat
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def _usable_checkpoint(folder: Path) -> Path | None:
     file = folder / "checkpoints" / "last.ckpt"
     if not file.is_file():
         return None
-    from loco.runs.train import load_checkpoint  # here, as it imports torch
+    from loco.runs.checkpoints import load_checkpoint  # here, as it imports torch
 
     try:
         load_checkpoint(file)

@@ -19,8 +19,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
-from loco.runs.jobs import flat, job_folders, status
+from loco.runs.jobs import job_folders, status
 from loco.runs.run_folder import RunFolder
+from loco.runs.settings import flat
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SMALL = (

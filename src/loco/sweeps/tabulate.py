@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
-from loco.runs.jobs import RESULTS, Status, flat, job_folders, overrides_of, status
+from loco.runs.jobs import RESULTS, Status, job_folders, overrides_of, status
 from loco.runs.logs import read_log
+from loco.runs.settings import flat
 
 MISSING = "–"
 # may differ between jobs that are repetitions of one another

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from loco.data.dataset import collate
 from loco.errors import TrainingError
 from loco.evaluation.metrics import DetectionMAP
-from loco.runs.processes import merged
 from loco.structures import Batch, Events, Sample, TimeGrid
+from loco.training.gather import merged
 from loco.training.optim import OptimizerFactory, clip_gradients
 
 

@@ -1,0 +1,44 @@
+"""The test of a checkpoint once more, on its own data or on other data of the same classes."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import lightning
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from loco.data.datamodule import AVDataModule
+from loco.runs.callbacks import build_callbacks, call_on_results
+from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
+from loco.runs.results import metrics_table, show, test_metrics, tested_videos, write_results
+from loco.runs.settings import merged_data
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: DictConfig) -> dict[str, float]:
+    """Repeat the test of a checkpoint, which knows its model and its data."""
+    file = find_checkpoint(config.ckpt_path, best=True)
+    log.info("evaluating %s", file)
+    module = load_module(file)
+    settings = merged_data(module.hparams["data"], config.data)
+    data: AVDataModule = instantiate(settings)
+    data.prepare_data()
+    data.setup("test")
+    check_fits(file, module, data)
+    callbacks = build_callbacks(config)
+    trainer: lightning.Trainer = instantiate(config.trainer, logger=False, callbacks=callbacks)
+    trainer.test(module, datamodule=data, verbose=False)
+    metrics = test_metrics(module)
+    if trainer.is_global_zero:
+        output, test = Path(config.output_dir), tested_videos(data, module)
+        output.mkdir(parents=True, exist_ok=True)
+        evaluated = dict(module.hparams) | {"data": settings, "output_dir": str(output)}
+        OmegaConf.save(evaluated, output / "config.yaml", resolve=True)
+        write_results(output, module, metrics, test)
+        show(metrics_table({file.name: metrics}, f"{data.test_split} mAP, {len(test)} videos"))
+        log.info("%s: metrics.json, predictions.json, config.yaml", output)
+        call_on_results(callbacks, output, module, data)
+    return metrics

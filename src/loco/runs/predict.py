@@ -1,0 +1,70 @@
+"""The events of videos without annotations, written in the forms that people and tools read."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import lightning
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from loco.data.datamodule import AVDataModule
+from loco.errors import IncompleteError
+from loco.runs.callbacks import build_callbacks, call_on_results
+from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
+from loco.runs.export import above, check_formats, write_predictions
+from loco.runs.results import detections_table, show
+from loco.runs.settings import merged_data
+from loco.structures import Events
+from loco.training.gather import merged
+
+log = logging.getLogger(__name__)
+
+FILE_KEYS = ("layout", "max_length_difference", "eval_batch_size", "batch_size", "num_workers")
+
+
+def predict(config: DictConfig) -> dict[str, Events]:
+    """Write the detections of every video in a folder of feature files.
+
+    Raises:
+        IncompleteError: at the end, where videos had to be left out; it names them.
+    """
+    check_formats(config.formats)
+    _ = config.data.root  # where it is missing that is told before a checkpoint is loaded
+    file = find_checkpoint(config.ckpt_path, best=True)
+    log.info("predicting with %s", file)
+    module = load_module(file)
+    kept = {key: module.hparams["data"].get(key) for key in FILE_KEYS}
+    settings = merged_data(kept, config.data)
+    settings.annotations = config.data.annotations
+    given = {str(key): value for key, value in settings.items() if value is not None}
+    given["layout"] = instantiate(settings.layout)
+    data = AVDataModule(**{"annotations": None, "batch_size": 1} | given)
+    data.setup("predict")
+    check_fits(file, module, data)
+    callbacks = build_callbacks(config)
+    trainer: lightning.Trainer = instantiate(config.trainer, logger=False, callbacks=callbacks)
+    batches = trainer.predict(module, datamodule=data) or []
+    detections = {video: events for batch in batches for video, events in batch.items()}  # type: ignore[union-attr]
+    detections = merged(detections)
+    if not trainer.is_global_zero:
+        return detections
+    written = write_predictions(
+        config.output_dir, detections, module.class_names, config.formats, config.min_score
+    )
+    detections = {video: above(events, config.min_score) for video, events in detections.items()}
+    for video in sorted(detections)[: config.show]:
+        show(detections_table(video, detections[video], module.class_names))
+    if len(detections) > config.show:
+        log.info("… and %d more videos (show=N shows more of them)", len(detections) - config.show)
+    for path in written:
+        log.info("%s: detections of %d videos", path, len(detections))
+    call_on_results(callbacks, Path(config.output_dir), module, data)
+    lost = data.unusable(set(data.dataset("predict").video_ids) - set(detections))
+    if lost:
+        raise IncompleteError(
+            f"{len(lost)} of {len(lost) + len(detections)} videos could not be used:\n"
+            + "\n".join(f"  {lost[video]}" for video in sorted(lost))
+        )
+    return detections

@@ -1,0 +1,68 @@
+"""Configurations as plain values: to keep in a checkpoint, to compare, to use again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from loco.errors import LocoError
+
+# settings that may differ between a finished job and the one that would repeat it
+INCIDENTAL = (
+    "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "report",
+)  # fmt: skip
+# where parts stood before 0.2.0
+FORMER = re.compile(
+    r"loco\.(models|losses|decoding|module|callbacks|optim|wandb_logging|cost"
+    r"|data\.synthetic_\w+|data\.synthetic\.SyntheticConfig)\b"
+)
+
+
+def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:
+    """Refuse a configuration that names parts where an earlier version had them.
+
+    Args:
+        config: plain values, or a config.
+        source: the file or folder that it comes from.
+        error: what is raised.
+    """
+    for key, value in flat(config, resolve=False).items():
+        if key.endswith("_target_") and FORMER.match(str(value)):
+            raise error(
+                f"{source}: written by a version of loco before 0.2.0, which knew {value} by that "
+                "name; use that version, or train again"
+            )
+
+
+def plain_config(config: DictConfig) -> dict[str, Any]:
+    """The resolved config as plain values, which a checkpoint can hold."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def merged_data(kept: dict[str, Any], overrides: DictConfig) -> DictConfig:
+    """A checkpoint's data settings with what the user set differently (null: as they were)."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    merged = OmegaConf.merge(OmegaConf.create(kept), given)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def flat(config: Any, resolve: bool = True) -> dict[str, Any]:
+    """A config's values by dotted key, without those that do not matter to the result."""
+
+    def walk(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict) and value:
+            for name, part in value.items():
+                yield from walk(part, f"{key}.{name}" if key else str(name))
+        else:
+            yield key, value
+
+    plain = OmegaConf.to_container(OmegaConf.create(config), resolve=resolve)
+    assert isinstance(plain, dict)
+    return dict(walk({k: v for k, v in plain.items() if k not in INCIDENTAL}, ""))
