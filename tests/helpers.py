@@ -10,6 +10,9 @@ import lightning
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from loco.data.datamodule import AVDataModule
+from loco.training.module import LocalizationModule
+
 ROOT = Path(__file__).parents[1]
 
 TINY_DATA = [
@@ -57,6 +60,22 @@ class StopAfter(lightning.Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         if trainer.current_epoch == self.epoch:
             raise Stopped
+
+
+class Noted(lightning.Callback):
+    """A step of a user's own at the end of a run: says what it was given."""
+
+    def on_results(self, folder: Path, module: LocalizationModule, data: AVDataModule) -> None:
+        files = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file()))
+        note = f"{len(module.class_names)} classes, {type(data).__name__}: {files}"
+        (folder / "noted.txt").write_text(note, encoding="utf-8")
+
+
+class Failing(lightning.Callback):
+    """One that has a fault."""
+
+    def on_results(self, folder: Path, module: LocalizationModule, data: AVDataModule) -> None:
+        raise KeyError("no such thing")
 
 
 def open_page(browser: Any, page: Path, width: int = 1280, height: int = 800) -> None:
