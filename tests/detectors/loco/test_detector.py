@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from loco.detection.assignment import RangeAssigner
 from loco.detection.losses import DetectionLoss
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import (
@@ -186,6 +187,42 @@ def test_gradients_reach_every_parameter(attention: str) -> None:
     assert silent == []
     assert losses["lcc/temperature"].item() == pytest.approx(0.07)
     assert losses["lcc/sigma"].item() == pytest.approx(1.0)
+
+
+def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum()
+
+
+def test_two_losses_before_one_backward() -> None:
+    model = small().train()
+    truth = [events_of((0.5, 3.0, 0)), events_of((0.1, 0.9, 1))]
+    batch = make_batch([33, 7], truth)
+    (total(model.losses(batch)) + total(model.losses(batch))).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_leaves_what_is_read_in_float32(dtype: torch.dtype) -> None:
+    model = small().train()
+    truth = [events_of((0.5, 3.0, 0), (1.0, 6.0, 2)), events_of((0.1, 0.9, 1))]
+    batch = make_batch([33, 7], truth)
+    with torch.autocast("cpu", dtype):
+        outputs = model(batch.visual, batch.audio, batch.mask)
+        losses = model.losses(batch)
+    assert outputs.logits.dtype == outputs.offsets.dtype == torch.float32
+    for value in losses.values():
+        assert value.dtype == torch.float32
+        assert value.isfinite()
+    total(losses).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_assigner_is_a_part_to_configure() -> None:
+    ranges = [(0.0, 2.0**level * 2) for level in range(6)]
+    model = LoCo(6, 5, 3, dim=16, heads=2, assigner=RangeAssigner(ranges))
+    batch = make_batch([64])
+    points = model(batch.visual, batch.audio, batch.mask).points
+    assert points[:, 1:3].unique(dim=0).tolist() == [list(pair) for pair in ranges]
 
 
 def test_a_batch_without_events_still_trains() -> None:

@@ -9,11 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.nn.blocks import BlockFactory
-from loco.nn.layers import MaskedConv1d, linear
+from loco.nn.layers import MaskedConv1d, full_precision, linear
 
 
 class ConvHead(nn.Module):
-    """Convolutions of kernel 3 with LayerNorm and ReLU between them: (B, T, D) → (B, T, out)."""
+    """Convolutions of kernel 3 with LayerNorm and ReLU between them: (B, T, D) → (B, T, out).
+
+    The last one leaves autocast, since logits and distances are read in float32: bfloat16 would
+    round the end of a minute's event by a quarter of a second.
+    """
 
     def __init__(self, dim: int, out_channels: int, num_convs: int = 3) -> None:
         super().__init__()
@@ -24,7 +28,8 @@ class ConvHead(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = functional.relu(norm(conv(x, mask)))
-        return self.last(x, mask)
+        with full_precision(x):
+            return self.last(x.to(self.last.weight.dtype), mask)
 
 
 class Decoder(nn.Module):
