@@ -145,7 +145,7 @@ MISTAKES = {
         database(x=video(event(-1, 3))),
         f"{SEGMENT}: expected times within [0, 10], the duration, got [-1, 3]",
     ),
-    "over the end": (database(x=video(event(1, 10.01))), "expected times within [0, 10], the dur"),
+    "over the end": (database(x=video(event(1, 10.3))), "expected times within [0, 10], the dur"),
     "label type": (
         database(x=video(event(label=5))),
         "video 'x': annotations[0].label: expected the name of a class, got 5",
@@ -156,6 +156,11 @@ MISTAKES = {
         "video 'x': annotations[0].label_id: expected a whole number from 0, got True",
     ),
     "id float": (database(x=video(event(label_id=0.0))), "expected a whole number from 0, got 0.0"),
+    "id huge": (database(x=video(event(label_id=10**30))), "expected a whole number from 0, got"),
+    "label surrogate": (database(x=video(event(label="\ud800"))), "expected the name of a class"),
+    "video surrogate": (database(**{"\udcff": GOOD}), "its id: expected text that UTF-8 can hold"),
+    "far over the end": (database(x=video(event(1, 20))), "expected times within [0, 10], the dur"),
+    "begins at the end": (database(x=video(event(10, 10.1))), "expected times within [0, 10]"),
     "id negative": (database(x=video(event(label_id=-1))), "expected a whole number from 0, got"),
     "label with two ids": (
         database(x=video(event(), event(label_id=1))),
@@ -173,11 +178,13 @@ MISTAKES = {
         "but no event has id 1 and 'cat' has id 2",
     ),
     "duplicate video": (
-        '{"database": {"x": {"duration": 1}, "x": {"duration": 2}}}',
+        '{"database": {"x": {"duration": 1, "subset": "test", "annotations": []}, '
+        '"x": {"duration": 2, "subset": "test", "annotations": []}}}',
         "video 'x': expected once, stands 2 times",
     ),
     "duplicate key": (
-        '{"database": {"x": {"subset": "train", "subset": "test"}}}',
+        '{"database": {"x": {"duration": 1, "annotations": [], "subset": "train", '
+        '"subset": "test"}}}',
         "key 'subset': expected once, stands 2 times",
     ),
     "not JSON": ('{"database":\n{"x": oops}}', "line 2, column 7: expected JSON, got: Expecting"),
@@ -195,6 +202,36 @@ def test_mistake_is_told_with_file_and_place(tmp_path, content, message):
     assert text.startswith(str(path))
     assert message in text
     assert "\n" not in text
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path):
+    content = database(
+        a=video(event(3, 2), event(label=5), duration=-1), b=video(subset="val"), c=7, d=GOOD,
+        e=video(*[event(9, 1)] * 30),
+    )  # fmt: skip
+    with pytest.raises(AnnotationError) as caught:
+        read_annotations(write(tmp_path, content))
+    first, *lines = str(caught.value).splitlines()
+    assert first.endswith("annotations.json: 35 problems:")
+    assert [line.split(":")[0] for line in lines[:6]] == [
+        "  video 'a'", "  video 'a'", "  video 'a'", "  video 'b'", "  video 'c'", "  video 'e'"
+    ]  # fmt: skip
+    assert "start < end, got [3, 2]" in lines[1]
+    assert lines[-1] == "  … and 15 more"
+
+
+def test_times_out_of_the_video_by_rounding_are_clipped_with_one_warning(tmp_path, caplog):
+    content = database(
+        a=video(event(1, 8.404), event(-0.001, 2), duration=8.4),
+        b=video(event(0, 60.5), duration=60), c=GOOD,
+    )  # fmt: skip
+    path = write(tmp_path, content)
+    annotations = read_annotations(path)
+    assert annotations["a"].events.segments.tolist() == [[1, 8.4], [0, 2]]
+    assert annotations["b"].events.segments.tolist() == [[0, 60]]
+    read_annotations(path)
+    (record,) = caplog.records
+    assert "3 events reach out of their video" in record.getMessage()
 
 
 def test_missing_file_folder_and_binary(tmp_path):

@@ -3,13 +3,16 @@
 import dataclasses
 import gc
 import mmap
+import os
 import pickle
 import time
+import unicodedata
 
 import numpy as np
 import pytest
 
-from loco.data.features import FeatureLayout, FeatureStore, _parse_header
+from loco.data.features import FeatureLayout, FeatureStore
+from loco.data.headers import _parse_header
 from loco.errors import FeatureError
 from loco.structures import TimeGrid
 
@@ -133,10 +136,14 @@ def test_problems_are_all_told_at_once(tmp_path):
     write(tmp_path, "flat")
     np.save(tmp_path / "flat_rgb.npy", np.zeros(20, np.float32))
     write(tmp_path, "hollow", (0, 20, 20))
-    write(tmp_path, "double", dtype=np.float64)
     write(tmp_path, "whole")
     np.save(tmp_path / "whole_vggish.npy", np.zeros((20, 2), np.int32))
-    write(tmp_path, "big-endian", dtype=">f4")
+    write(tmp_path, "pipe")
+    (tmp_path / "pipe_rgb.npy").unlink()
+    os.mkfifo(tmp_path / "pipe_rgb.npy")
+    write(tmp_path, "device")
+    (tmp_path / "device_rgb.npy").unlink()
+    (tmp_path / "device_rgb.npy").symlink_to("/dev/zero")
     write(tmp_path, "object")
     np.save(tmp_path / "object_rgb.npy", np.array([[None]]), allow_pickle=True)
     write(tmp_path, "truncated")
@@ -160,11 +167,9 @@ def test_problems_are_all_told_at_once(tmp_path):
         "empty": ["empty_rgb.npy: empty, 0 bytes"],
         "flat": ["flat_rgb.npy: shape (20,), expected 2 dimensions (steps, channels)"],
         "hollow": ["hollow_rgb.npy: shape (0, 4), expected at least one step and one channel"],
-        "double": [f"double_{s}.npy: dtype float64, expected float16 or float32" for s in SUFFIXES],
         "whole": ["whole_vggish.npy: dtype int32, expected float16 or float32"],
-        "big-endian": [
-            f"big-endian_{s}.npy: dtype >f4, expected float16 or float32" for s in SUFFIXES
-        ],
+        "pipe": ["pipe_rgb.npy: a pipe or a device, expected a file"],
+        "device": ["device_rgb.npy: a pipe or a device, expected a file"],
         "object": ["object_rgb.npy: holds pickled Python objects, expected float16 or float32 num"],
         "truncated": ["truncated_rgb.npy: truncated, 438 of 448 bytes"],
         "page": ["page_rgb.npy: not an .npy file"],
@@ -188,6 +193,60 @@ def test_problems_are_all_told_at_once(tmp_path):
         name = text.split("_")[0] if video_id == "../up" else text
         assert line.startswith(f"video {video_id!r}: {name}"), line
         assert "\n" not in line
+
+
+@pytest.mark.parametrize("dtype", [">f2", ">f4", "<f8", ">f8"])
+@pytest.mark.parametrize("fortran", [False, True])
+def test_any_byte_order_and_memory_order_and_float64_are_read(tmp_path, dtype, fortran):
+    """As the same numbers in this machine's float32 (float16 stays what it is)."""
+    write(tmp_path, "plain")
+    write(tmp_path, "other", dtype=dtype)
+    for suffix in SUFFIXES:
+        array = np.load(tmp_path / f"plain_{suffix}.npy").astype(dtype)
+        np.save(tmp_path / f"other_{suffix}.npy", np.asfortranarray(array) if fortran else array)
+    store = FeatureStore(tmp_path, LAYOUT)
+    inspection = store.inspect(["plain", "other"])
+    assert inspection.problems == []
+    assert inspection.float64 == (3 if dtype.endswith("8") else 0)
+    for ours, plain in zip(store.load("other", 3, 9), store.load("plain", 3, 9), strict=True):
+        assert ours.dtype == (np.float16 if dtype.endswith("2") else np.float32)
+        assert ours.dtype.isnative
+        np.testing.assert_allclose(ours, plain, rtol=1e-3)
+
+
+def test_a_float64_too_large_for_float32_is_told(tmp_path):
+    write(tmp_path, "x", dtype=np.float64)
+    values = np.load(tmp_path / "x_rgb.npy")
+    values[4] = 1e300
+    np.save(tmp_path / "x_rgb.npy", values)
+    with pytest.raises(
+        FeatureError, match=r"x_rgb.npy: NaN or infinity in 1 steps.* is 4"
+    ):
+        FeatureStore(tmp_path, LAYOUT).load("x")
+
+
+def test_hidden_files_are_no_videos(tmp_path):
+    for video_id in ("a", "._a", ".nfs0001", ".hidden"):
+        write(tmp_path, video_id)
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    write(tmp_path / ".ipynb_checkpoints", "b")
+    assert FeatureStore(tmp_path, LAYOUT).find_videos() == ["a"]
+    nested = FeatureLayout(("{id}/rgb.npy",), ("{id}/audio.npy",), 25, 24, 8)
+    for folder in ("c", ".ipynb_checkpoints"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        np.save(tmp_path / folder / "rgb.npy", np.zeros((3, 2), np.float32))
+    assert FeatureStore(tmp_path, nested).find_videos() == ["c"]
+
+
+def test_another_unicode_form_of_a_name_is_named(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "vidéo_ñ") for form in ("NFC", "NFD"))
+    write(tmp_path, decomposed)
+    write(tmp_path, "other")
+    inspection = FeatureStore(tmp_path, LAYOUT).inspect([composed, "other", "nöwhere"])
+    found = [str(problem) for problem in inspection.problems]
+    assert all("in another Unicode form (NFD)" in line for line in found[:3])
+    assert all(line.endswith("missing") for line in found[3:])
+    assert len(found) == 6
 
 
 @pytest.mark.parametrize("lengths", [(20, 20, 12), (20, 12, 20), (12, 20, 20)])

@@ -250,6 +250,11 @@ class AVDataModule(lightning.LightningDataModule):
                 "%s: %d of %d videos are left out, their files cannot be used:\n%s",
                 *(self.root, len(bad), videos, _lines(problems)),
             )
+        if inspection.float64 and self._inspection is None:
+            log.warning(
+                "%s: %d files hold float64, which is read as float32; files of float32 take half "
+                "the time to read", self.root, inspection.float64,
+            )  # fmt: skip
         self._check_grid(inspection)
         return inspection
 

@@ -7,26 +7,18 @@ wrong is told at once. Only the rows that are asked for are read from the disk.
 from __future__ import annotations
 
 import glob
-import io
-import os
-import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
+from loco.data.headers import DTYPES, Header, read_header
 from loco.errors import FeatureError
 from loco.structures import TimeGrid
 
-DTYPES = (np.dtype(np.float16), np.dtype(np.float32))
-_HEAD_BYTES = 128  # what numpy writes for an ordinary 2-D array; longer headers are read again
-# CPython 3.11 counts how deep its parser is for all threads together, and numpy parses headers with
-# it: two threads at a time could end in a SystemError, "AST constructor recursion depth mismatch"
-_PARSING = threading.Lock()
 _THREADS = 8  # hides the latency of a network file system
 
 
@@ -104,12 +96,14 @@ class Inspection:
         visual_channels: C of the visual features, 0 where no file could be read.
         audio_channels: C of the audio features, likewise.
         problems: all that is wrong; a video with a problem is not in `lengths`.
+        float64: files of float64 among the usable ones.
     """
 
     lengths: dict[str, int]
     visual_channels: int
     audio_channels: int
     problems: list[Problem]
+    float64: int = 0
 
 
 class FeatureStore:
@@ -149,7 +143,7 @@ class FeatureStore:
         return self.root / pattern.replace("{id}", video_id)
 
     def find_videos(self) -> list[str]:
-        """Ids of the videos whose first visual file is there, sorted."""
+        """Ids of the videos whose first visual file is there, sorted; hidden files are none."""
         first, *others = self.layout.patterns
         before, after = first.split("{id}")
         length = len(PurePosixPath(first).parts)
@@ -157,7 +151,8 @@ class FeatureStore:
         for path in self.root.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
             name = "/".join(path.parts[-length:])
             video_id = name[len(before) : len(name) - len(after)]
-            if _is_safe(video_id):
+            hidden = any(part.startswith(".") for part in path.parts[-length:])
+            if _is_safe(video_id) and not hidden:
                 found.append(video_id)
         # '{id}.npy' also matches the 'x_audio.npy' of video x
         taken = {other.replace("{id}", video_id) for video_id in found for other in others}
@@ -173,43 +168,47 @@ class FeatureStore:
             headers = list(pool.map(self._headers, video_ids, chunksize=64))
 
         channels = [
-            _most_common(shape[1] for shapes in headers if isinstance(shape := shapes[i], tuple))
+            _most_common(h.channels for of_video in headers if isinstance(h := of_video[i], Header))
             for i in range(len(patterns))
         ]
         lengths: dict[str, int] = {}
         problems: list[Problem] = []
-        for video_id, shapes in zip(video_ids, headers, strict=True):
-            found = self._judge(video_id, shapes, channels)
+        float64 = 0
+        for video_id, of_video in zip(video_ids, headers, strict=True):
+            found = self._judge(video_id, of_video, channels)
             if found:
                 problems.extend(found)
             else:
-                lengths[video_id] = min(shape[0] for shape in shapes if isinstance(shape, tuple))
+                good = [header for header in of_video if isinstance(header, Header)]
+                lengths[video_id] = min(header.steps for header in good)
+                float64 += sum(header.dtype.itemsize == 8 for header in good)
         split = len(self.layout.visual)
-        return Inspection(lengths, sum(channels[:split]), sum(channels[split:]), problems)
+        visual, audio = sum(channels[:split]), sum(channels[split:])
+        return Inspection(lengths, visual, audio, problems, float64)
 
-    def _headers(self, video_id: str) -> list[tuple[int, int] | str]:
-        """For each pattern the shape (T, C), or what is wrong with the file."""
+    def _headers(self, video_id: str) -> list[Header | str]:
+        """For each pattern what the file holds, or what is wrong with it."""
         if not _is_safe(video_id):
             return [
                 "the id of a video must be without path separators, '..' and control characters"
             ] * len(self.layout.patterns)
-        return [_read_shape(self.path(video_id, pattern)) for pattern in self.layout.patterns]
+        return [read_header(self.path(video_id, pattern)) for pattern in self.layout.patterns]
 
     def _judge(
-        self, video_id: str, shapes: list[tuple[int, int] | str], channels: list[int]
+        self, video_id: str, headers: list[Header | str], channels: list[int]
     ) -> list[Problem]:
         problems = []
         files = [pattern.replace("{id}", video_id) for pattern in self.layout.patterns]
-        for file, shape, expected in zip(files, shapes, channels, strict=True):
-            if isinstance(shape, str):
-                problems.append(Problem(video_id, file, shape))
-            elif shape[1] != expected:
-                reason = f"{shape[1]} channels, other videos have {expected}"
+        for file, header, expected in zip(files, headers, channels, strict=True):
+            if isinstance(header, str):
+                problems.append(Problem(video_id, file, header))
+            elif header.channels != expected:
+                reason = f"{header.channels} channels, other videos have {expected}"
                 problems.append(Problem(video_id, file, reason))
         steps = {
-            file: shape[0]
-            for file, shape in zip(files, shapes, strict=True)
-            if isinstance(shape, tuple)
+            file: header.steps
+            for file, header in zip(files, headers, strict=True)
+            if isinstance(header, Header)
         }
         if steps:
             short, long = min(steps, key=steps.__getitem__), max(steps, key=steps.__getitem__)
@@ -227,7 +226,8 @@ class FeatureStore:
         """Features of the steps [start, stop), to the end where `stop` is None.
 
         Returns:
-            Visual (T, C_visual) and audio (T, C_audio), in memory, float16 or float32 as stored.
+            Visual (T, C_visual) and audio (T, C_audio), in memory, float16 or float32 as stored,
+            in this machine's byte order; float32 of a float64 file.
 
         Raises:
             FeatureError: a file cannot be read, lacks these steps, or holds NaN or infinity there.
@@ -236,13 +236,15 @@ class FeatureStore:
         for pattern in self.layout.patterns:
             path = self.path(video_id, pattern)
             try:
-                arrays.append(np.load(path, mmap_mode="r", allow_pickle=False))
+                # not a pipe or a device, which could be waited for without end
+                array = _load_mapped(path) if path.is_file() else np.empty(0)
             except (OSError, ValueError, EOFError):
-                arrays.append(np.empty(0))  # judged below, with the words of the inspection
-            if arrays[-1].ndim != 2 or arrays[-1].dtype not in DTYPES:
-                reason = _read_shape(path)
-                reason = reason if isinstance(reason, str) else "cannot be read"
+                array = np.empty(0)  # judged below, with the words of the inspection
+            if array.ndim != 2 or array.dtype.newbyteorder("=") not in DTYPES:
+                header = read_header(path)
+                reason = header if isinstance(header, str) else "cannot be read"
                 raise FeatureError(str(Problem(video_id, str(path), reason)))
+            arrays.append(array)
 
         length = min(len(array) for array in arrays)
         stop = length if stop is None else stop
@@ -251,7 +253,7 @@ class FeatureStore:
                 f"video {video_id!r}: steps [{start}, {stop}) are asked for, "
                 f"its files under {self.root} hold {length}"
             )
-        parts = [array[start:stop] for array in arrays]
+        parts = [_native(array[start:stop]) for array in arrays]
         split = len(self.layout.visual)
         visual, audio = np.concatenate(parts[:split], 1), np.concatenate(parts[split:], 1)
         if not (np.isfinite(visual).all() and np.isfinite(audio).all()):
@@ -267,52 +269,15 @@ class FeatureStore:
                 raise FeatureError(str(Problem(video_id, str(path), reason)))
 
 
-def _read_shape(path: Path) -> tuple[int, int] | str:
-    """Shape (T, C) of an .npy file by its header, or what is wrong with the file."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(_HEAD_BYTES)
-            header = _parse_header(head)
-            if header is None and len(head) == _HEAD_BYTES:
-                header = _parse_header.__wrapped__(head + file.read(1 << 17))  # not cached
-    except FileNotFoundError:
-        return "missing"
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    if size == 0:
-        return "empty, 0 bytes"
-    if header is None:
-        return "not an .npy file"
-    shape, dtype, offset = header
-    if dtype.hasobject:
-        return "holds pickled Python objects, expected float16 or float32 numbers"
-    if dtype not in DTYPES:
-        return f"dtype {dtype}, expected float16 or float32"
-    if len(shape) != 2:
-        return f"shape {shape}, expected 2 dimensions (steps, channels)"
-    if 0 in shape:
-        return f"shape {shape}, expected at least one step and one channel"
-    expected = offset + shape[0] * shape[1] * dtype.itemsize
-    if size < expected:
-        return f"truncated, {size} of {expected} bytes"
-    return shape[0], shape[1]
+def _load_mapped(path: Path) -> np.ndarray:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-@lru_cache(maxsize=4096)  # the headers of a data set differ in T only
-def _parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, int] | None:
-    """Shape, type and the bytes before the data; None for what is not an .npy header."""
-    stream = io.BytesIO(head)
-    try:
-        version = np.lib.format.read_magic(stream)
-        with _PARSING:
-            if version == (1, 0):
-                shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-            else:
-                shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    except (ValueError, TypeError, SyntaxError, EOFError):
-        return None
-    return shape, dtype, stream.tell()
+def _native(array: np.ndarray) -> np.ndarray:
+    """float16 as it is, all else as float32, in this machine's byte order."""
+    dtype = array.dtype.newbyteorder("=")
+    with np.errstate(over="ignore"):  # becomes infinity, which is told
+        return array.astype(dtype if dtype == np.float16 else np.float32, copy=False)
 
 
 def _most_common(numbers: Iterable[int]) -> int:
