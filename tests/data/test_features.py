@@ -219,9 +219,7 @@ def test_a_float64_too_large_for_float32_is_told(tmp_path):
     values = np.load(tmp_path / "x_rgb.npy")
     values[4] = 1e300
     np.save(tmp_path / "x_rgb.npy", values)
-    with pytest.raises(
-        FeatureError, match=r"x_rgb.npy: NaN or infinity in 1 steps.* is 4"
-    ):
+    with pytest.raises(FeatureError, match=r"x_rgb.npy: NaN or infinity in 1 steps.* is 4"):
         FeatureStore(tmp_path, LAYOUT).load("x")
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
 import lightning
 import numpy as np
 import torch
+from rich.progress import Progress
 from torch import distributed
 from torch.utils.data import DataLoader
 
@@ -46,7 +49,9 @@ class AVDataModule(lightning.LightningDataModule):
             always whole.
         crop_ratio: smallest and largest part of a shorter video in training; None for all of it.
         missing: "error" refuses a data set with a missing or unusable file, "skip" leaves these
-            videos out, with a warning; in prediction also those that hold NaN or infinity.
+            videos out, with a warning, also those that turn out to hold NaN or infinity. A test
+            goes on without the latter in any case; `unusable` tells which they are.
+        check: what is read of the files beforehand: "headers", or "full", every value.
         max_length_difference: steps by which the files of a video may differ in length.
         test_split: the split that is tested on, for data sets without a test split.
         predict_split: the split that is predicted; None is every video found in `root`.
@@ -70,6 +75,7 @@ class AVDataModule(lightning.LightningDataModule):
         max_length: int | None = None,
         crop_ratio: Sequence[float] | None = (0.9, 1.0),
         missing: Literal["error", "skip"] = "error",
+        check: Literal["headers", "full"] = "headers",
         max_length_difference: int = 8,
         test_split: str = "test",
         predict_split: str | None = None,
@@ -80,6 +86,8 @@ class AVDataModule(lightning.LightningDataModule):
         super().__init__()
         if missing not in ("error", "skip"):
             raise ValueError(f"missing must be 'error' or 'skip', got {missing!r}")
+        if check not in ("headers", "full"):
+            raise ValueError(f"check must be 'headers' or 'full', got {check!r}")
         for name, split in (("test_split", test_split), ("predict_split", predict_split)):
             if split is not None and split not in SUBSETS:
                 raise ValueError(f"{name} must be one of {SUBSETS}, got {split!r}")
@@ -103,6 +111,7 @@ class AVDataModule(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.crop = RandomCrop(max_length, ratio, seed)
         self.missing = missing
+        self.check = check
         self.max_length_difference = max_length_difference
         self.test_split = test_split
         self.predict_split = predict_split
@@ -199,7 +208,7 @@ class AVDataModule(lightning.LightningDataModule):
             crop = self.crop if name == "train" else None
             self._datasets[name] = VideoDataset(
                 videos, store, inspection.lengths, crop,
-                skip_unusable=name == "predict" and self.missing == "skip",
+                skip_unusable=self.missing == "skip" or name == "test",
             )  # fmt: skip
         self._inspection = inspection
 
@@ -231,6 +240,8 @@ class AVDataModule(lightning.LightningDataModule):
         inspection = store.inspect(video_ids)
         if videos >= _MANY:
             log.info("checked %d files in %.1f s", files, time.perf_counter() - began)
+        if self.check == "full":
+            inspection = self._check_values(store, inspection)
         problems = inspection.problems
         bad = dict.fromkeys(problem.video_id for problem in problems)
         if len(bad) == videos and all(problem.reason == "missing" for problem in problems):
@@ -257,6 +268,15 @@ class AVDataModule(lightning.LightningDataModule):
             )  # fmt: skip
         self._check_grid(inspection)
         return inspection
+
+    def _check_values(self, store: FeatureStore, inspection: Inspection) -> Inspection:
+        """The same without the videos that hold NaN or infinity, after reading all of them."""
+        with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
+            task = bar.add_task(f"reading {self.root}", total=len(inspection.lengths))
+            found = store.check_values(list(inspection.lengths), lambda: bar.advance(task))
+        bad = {problem.video_id for problem in found}
+        lengths = {i: steps for i, steps in inspection.lengths.items() if i not in bad}
+        return replace(inspection, lengths=lengths, problems=[*inspection.problems, *found])
 
     def _check_grid(self, inspection: Inspection) -> None:
         """Warns where the lengths of the features and of the videos hardly belong together."""

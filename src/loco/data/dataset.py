@@ -6,8 +6,10 @@ that the batches are the same with any number of workers, and in a resumed run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
@@ -19,6 +21,8 @@ from loco.data.annotations import Video
 from loco.data.features import FeatureStore
 from loco.errors import FeatureError
 from loco.structures import Batch, Events, Sample, TimeGrid
+
+log = logging.getLogger(__name__)
 
 Key = tuple[int, int]
 """(epoch, index): which item, and for which epoch its random crop is drawn."""
@@ -107,7 +111,9 @@ class VideoDataset(Dataset[Batch]):
         store: where their features are.
         lengths: steps T of each video, by id.
         crop: how training items are drawn; None gives whole videos.
-        skip_unusable: leave videos that cannot be read out of their batch, which may be empty.
+        skip_unusable: leave videos that cannot be read out of their batch, with a warning. The
+            batch may be empty then; where the data set crops, that is in training, the next video
+            that can be read stands in.
     """
 
     def __init__(
@@ -126,6 +132,7 @@ class VideoDataset(Dataset[Batch]):
         self.video_ids = [video.id for video in videos]
         self.lengths = np.array([lengths[video.id] for video in videos], dtype=np.int64)
         # arrays, not tensors: thousands of small tensors are slow to hand to a spawned worker
+        self._skipped: set[int] = set()
         self._durations = [video.duration for video in videos]
         self._segments = [video.events.segments.double().numpy() for video in videos]
         self._labels = [video.events.labels.numpy() for video in videos]
@@ -135,14 +142,27 @@ class VideoDataset(Dataset[Batch]):
 
     def __getitem__(self, keys: Sequence[Key]) -> Batch:
         """The batch of these (epoch, index) keys."""
-        samples = []
-        for epoch, index in keys:
-            try:
-                samples.append(self.sample(index, epoch))
-            except FeatureError:
-                if not self.skip_unusable:
-                    raise
+        samples = [sample for key in keys if (sample := self._tried(*key)) is not None]
+        if not samples and self.crop is not None and keys:
+            # an empty training step would leave other processes waiting
+            (epoch, first), count = keys[0], len(self)
+            others = (self._tried(epoch, (first + i) % count) for i in range(1, count))
+            samples = list(islice((sample for sample in others if sample is not None), 1))
+            if not samples:
+                raise FeatureError(f"{self.store.root}: no video of the split can be read")
         return collate(samples, self.grid)
+
+    def _tried(self, epoch: int, index: int) -> Sample | None:
+        """A sample, or None where its files cannot be used and that is allowed."""
+        try:
+            return self.sample(index, epoch)
+        except FeatureError as error:
+            if not self.skip_unusable:
+                raise
+            if index not in self._skipped:
+                self._skipped.add(index)
+                log.warning("left out: %s", error)
+            return None
 
     def crop_lengths(self, epoch: int) -> np.ndarray:
         """(videos,) steps that each video has in this epoch, as `sample` will give it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import glob
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -257,16 +257,42 @@ class FeatureStore:
         split = len(self.layout.visual)
         visual, audio = np.concatenate(parts[:split], 1), np.concatenate(parts[split:], 1)
         if not (np.isfinite(visual).all() and np.isfinite(audio).all()):
-            self._raise_not_finite(video_id, parts, start)
+            raise FeatureError(str(self._not_finite(video_id, parts, start)))
         return visual, audio
 
-    def _raise_not_finite(self, video_id: str, parts: list[np.ndarray], start: int) -> None:
+    def check_values(
+        self, video_ids: Sequence[str], progress: Callable[[], None] = lambda: None
+    ) -> list[Problem]:
+        """Reads every value of videos that `inspect` found usable; those with NaN or infinity.
+
+        Args:
+            video_ids: the videos.
+            progress: called after each.
+        """
+
+        def check(video_id: str) -> Problem | None:
+            paths = [self.path(video_id, pattern) for pattern in self.layout.patterns]
+            try:
+                return self._not_finite(video_id, [_native(_load_mapped(p)) for p in paths], 0)
+            except (OSError, ValueError, EOFError) as error:
+                return Problem(video_id, paths[0].name, f"cannot be read: {error}")
+
+        found = []
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for problem in pool.map(check, video_ids):
+                progress()
+                if problem is not None:
+                    found.append(problem)
+        return found
+
+    def _not_finite(self, video_id: str, parts: Iterable[np.ndarray], start: int) -> Problem | None:
         for pattern, part in zip(self.layout.patterns, parts, strict=True):
             bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
             if len(bad):
                 path = self.path(video_id, pattern)
                 reason = f"NaN or infinity in {len(bad)} steps, the first is {start + bad[0]}"
-                raise FeatureError(str(Problem(video_id, str(path), reason)))
+                return Problem(video_id, str(path), reason)
+        return None
 
 
 def _load_mapped(path: Path) -> np.ndarray:

@@ -12,14 +12,25 @@ from omegaconf import DictConfig, OmegaConf
 from loco.data.datamodule import AVDataModule
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
-from loco.runs.results import metrics_table, show, test_metrics, tested_videos, write_results
+from loco.runs.results import (
+    metrics_table,
+    show,
+    tell_incomplete,
+    test_metrics,
+    tested_videos,
+    write_results,
+)
 from loco.runs.settings import merged_data
 
 log = logging.getLogger(__name__)
 
 
 def evaluate(config: DictConfig) -> dict[str, float]:
-    """Repeat the test of a checkpoint, which knows its model and its data."""
+    """Repeat the test of a checkpoint, which knows its model and its data.
+
+    Raises:
+        IncompleteError: at the end, where a test video turned out to be unusable.
+    """
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("evaluating %s", file)
     module = load_module(file)
@@ -41,4 +52,6 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         show(metrics_table({file.name: metrics}, f"{data.test_split} mAP, {len(test)} videos"))
         log.info("%s: metrics.json, predictions.json, config.yaml", output)
         call_on_results(callbacks, output, module, data)
+        if trainer.limit_test_batches == 1 and data.missing == "error":
+            tell_incomplete(data, "test", module.detections)
     return metrics

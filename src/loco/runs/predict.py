@@ -10,11 +10,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from loco.data.datamodule import AVDataModule
-from loco.errors import IncompleteError
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
 from loco.runs.export import above, check_formats, write_predictions
-from loco.runs.results import detections_table, show
+from loco.runs.results import detections_table, show, tell_incomplete
 from loco.runs.settings import merged_data
 from loco.structures import Events
 from loco.training.gather import merged
@@ -61,10 +60,5 @@ def predict(config: DictConfig) -> dict[str, Events]:
     for path in written:
         log.info("%s: detections of %d videos", path, len(detections))
     call_on_results(callbacks, Path(config.output_dir), module, data)
-    lost = data.unusable(set(data.dataset("predict").video_ids) - set(detections))
-    if lost:
-        raise IncompleteError(
-            f"{len(lost)} of {len(lost) + len(detections)} videos could not be used:\n"
-            + "\n".join(f"  {lost[video]}" for video in sorted(lost))
-        )
+    tell_incomplete(data, "predict", detections)
     return detections

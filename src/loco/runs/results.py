@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
+from loco.errors import IncompleteError
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
@@ -216,3 +217,19 @@ def write_results(
     write_json(output / "predictions.json", predictions_json(module.detections, module.class_names))
     show(diagnosis_table(detailed["diagnosis"]))
     print(mistakes_line(detailed["diagnosis"]))
+
+
+def tell_incomplete(
+    data: AVDataModule, stage: Literal["test", "predict"], found: Collection[str]
+) -> None:
+    """Say at the end which videos are missing from the results, since their files are unusable.
+
+    Raises:
+        IncompleteError: names them; the results of the others are written by then.
+    """
+    lost = data.unusable(set(data.dataset(stage).video_ids) - set(found))
+    if lost:
+        raise IncompleteError(
+            f"{len(lost)} of {len(lost) + len(found)} videos could not be used:\n"
+            + "\n".join(f"  {lost[video]}" for video in sorted(lost))
+        )

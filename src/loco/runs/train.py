@@ -18,6 +18,7 @@ from loco.runs.logs import continue_log
 from loco.runs.results import (
     metrics_table,
     show,
+    tell_incomplete,
     test_metrics,
     tested_videos,
     videos_of,
@@ -34,6 +35,9 @@ def train(config: DictConfig) -> dict[str, float]:
 
     Returns:
         the test metrics, fractions in [0, 1].
+
+    Raises:
+        IncompleteError: at the end, where a test video turned out to be unusable.
     """
     began = time.perf_counter()
     output = Path(config.output_dir)
@@ -82,4 +86,6 @@ def train(config: DictConfig) -> dict[str, float]:
         log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
         call_on_results(callbacks, output, module, data)
         log.info("took %.0f s", time.perf_counter() - began)
+        if trainer.limit_test_batches == 1 and data.missing == "error":
+            tell_incomplete(data, "test", module.detections)
     return metrics

@@ -1,0 +1,104 @@
+"""Data as it comes from strangers: what is wrong is told, and what is right is used."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from helpers import QUIET, TINY_MODEL, Composer, compose_config
+from loco.errors import FeatureError, IncompleteError
+from loco.runs.evaluate import evaluate
+from loco.runs.train import train
+
+
+@pytest.fixture
+def own(tiny: Composer, tmp_path: Path) -> Composer:
+    """Composes a training on a copy of the small data set, read as any other data set."""
+    made = instantiate(tiny().data)
+    made.prepare_data()
+    root = tmp_path / "own"
+    shutil.copytree(made.folder, root)
+
+    def composer(*overrides: str, output: str = "run") -> DictConfig:
+        return compose_config(
+            "train",
+            [
+                "data=unav100_i3d_vggish", f"data.root={root / 'features'}", "data.num_workers=0",
+                f"data.annotations={root / 'annotations.json'}", "data.batch_size=4",
+                f"output_dir={tmp_path / output}", "trainer.max_epochs=1",
+                *TINY_MODEL, *QUIET, *overrides,
+            ],
+        )  # fmt: skip
+
+    return composer
+
+
+def spoil(root: Path, split: str, count: int = 1) -> list[str]:
+    """Write NaN into the audio of the first videos of a split; their ids."""
+    database = json.loads((root / "annotations.json").read_text())["database"]
+    ids = [name for name, video in database.items() if video["subset"] == split][:count]
+    for video_id in ids:
+        path = root / "features" / f"{video_id}_vggish.npy"
+        values = np.load(path)
+        values[len(values) // 2] = np.nan
+        np.save(path, values)
+    return ids
+
+
+@pytest.mark.parametrize("count", [1, 11])
+def test_nan_in_training_files_is_left_out_where_that_is_allowed(
+    own: Composer, tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    """11 of the 12 too: no batch is ever empty."""
+    ids = spoil(tmp_path / "own", "train", count)
+    with pytest.raises(FeatureError, match="NaN or infinity in 1 steps"):
+        train(own("data.crop_ratio=null", output="refused"))
+    caplog.clear()
+    train(own("data.missing=skip", "data.crop_ratio=null"))
+    told = {line for line in caplog.messages if line.startswith("left out: ")}
+    assert {video for video in ids if any(repr(video) in line for line in told)} == set(ids)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_every_value_can_be_read_beforehand(own: Composer, tmp_path: Path, split: str) -> None:
+    (bad,) = spoil(tmp_path / "own", split)
+    with pytest.raises(FeatureError, match=f"1 of 21 videos .*\n.*{bad}.*NaN or infinity"):
+        train(own("data.check=full"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_nan_in_a_test_video_keeps_the_results_of_the_others(own: Composer, tmp_path: Path) -> None:
+    (bad,) = spoil(tmp_path / "own", "test")
+    with pytest.raises(IncompleteError, match="1 of 5 videos could not be used") as caught:
+        train(own())
+    assert bad in str(caught.value)
+    assert caught.value.exit_code == 3
+    database = json.loads((tmp_path / "run/predictions.json").read_text())["database"]
+    assert len(database) == 4
+    assert bad not in database
+    again = compose_config(
+        "evaluate",
+        [f"ckpt_path={tmp_path / 'run'}", f"output_dir={tmp_path / 'again'}", "report=false",
+         "trainer.accelerator=cpu"],
+    )  # fmt: skip
+    with pytest.raises(IncompleteError, match=bad):
+        evaluate(again)
+    assert (tmp_path / "again/metrics.json").is_file()
+
+
+def test_float64_is_told_once(
+    own: Composer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in (tmp_path / "own" / "features").glob("*_vggish.npy"):
+        np.save(path, np.load(path).astype(">f8"))
+    with caplog.at_level(logging.WARNING):
+        train(own())
+    (line,) = [line for line in caplog.messages if "float64" in line]
+    assert "21 files hold float64" in line
