@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from helpers import Composer, tiny_config
+from helpers import QUIET, TINY_MODEL, Composer, compose_config, tiny_config
 from loco.runs.train import train
 
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -32,6 +33,28 @@ def tiny(synthetic_root: Path, tmp_path: Path) -> Composer:
 
     def composer(*overrides: str, output: str = "run") -> DictConfig:
         return tiny_config(synthetic_root, tmp_path / output, *overrides)
+
+    return composer
+
+
+@pytest.fixture
+def own(tiny: Composer, tmp_path: Path) -> Composer:
+    """Composes a training on a copy of the small data set, read as any other data set."""
+    made = instantiate(tiny().data)
+    made.prepare_data()
+    root = tmp_path / "own"
+    shutil.copytree(made.folder, root)
+
+    def composer(*overrides: str, output: str = "run") -> DictConfig:
+        return compose_config(
+            "train",
+            [
+                "data=unav100_i3d_vggish", f"data.root={root / 'features'}", "data.num_workers=0",
+                f"data.annotations={root / 'annotations.json'}", "data.batch_size=4",
+                f"output_dir={tmp_path / output}", "trainer.max_epochs=1",
+                *TINY_MODEL, *QUIET, *overrides,
+            ],
+        )  # fmt: skip
 
     return composer
 

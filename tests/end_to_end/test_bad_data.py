@@ -4,40 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
-from omegaconf import DictConfig
 
-from helpers import QUIET, TINY_MODEL, Composer, compose_config
+from helpers import Composer, compose_config
 from loco.errors import FeatureError, IncompleteError
 from loco.runs.evaluate import evaluate
 from loco.runs.train import train
-
-
-@pytest.fixture
-def own(tiny: Composer, tmp_path: Path) -> Composer:
-    """Composes a training on a copy of the small data set, read as any other data set."""
-    made = instantiate(tiny().data)
-    made.prepare_data()
-    root = tmp_path / "own"
-    shutil.copytree(made.folder, root)
-
-    def composer(*overrides: str, output: str = "run") -> DictConfig:
-        return compose_config(
-            "train",
-            [
-                "data=unav100_i3d_vggish", f"data.root={root / 'features'}", "data.num_workers=0",
-                f"data.annotations={root / 'annotations.json'}", "data.batch_size=4",
-                f"output_dir={tmp_path / output}", "trainer.max_epochs=1",
-                *TINY_MODEL, *QUIET, *overrides,
-            ],
-        )  # fmt: skip
-
-    return composer
 
 
 def spoil(root: Path, split: str, count: int = 1) -> list[str]:

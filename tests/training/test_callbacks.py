@@ -46,26 +46,6 @@ def test_integer_buffers_are_copied(tmp_path: Path) -> None:
     assert not torch.equal(average.module.layer[1].running_mean, torch.zeros(2))
 
 
-def test_the_best_checkpoint_is_taken_along(tmp_path: Path) -> None:
-    first, second = (BestCheckpoint(str(tmp_path / name)) for name in ("first", "second"))
-    saved = tmp_path / "first" / "best.ckpt"
-    saved.parent.mkdir()
-    saved.write_bytes(b"weights")
-    first.best_model_path, first.best_model_score = str(saved), torch.tensor(0.7)
-    second.load_state_dict(first.state_dict())
-    assert Path(second.best_model_path).read_bytes() == b"weights"
-    assert Path(second.best_model_path).parent.name == "second"
-    assert second.best_model_score == 0.7
-    assert saved.is_file()
-
-
-def test_a_best_checkpoint_that_is_gone_is_forgotten(tmp_path: Path) -> None:
-    first, second = (BestCheckpoint(str(tmp_path / name)) for name in ("first", "second"))
-    first.best_model_path = str(tmp_path / "first" / "best.ckpt")
-    second.load_state_dict(first.state_dict())
-    assert second.best_model_path == ""
-
-
 def test_the_last_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:
     first, second = (LastCheckpoint(str(tmp_path / name)) for name in ("first", "second"))
     first.best_model_path = str(tmp_path / "first" / "last.ckpt")

@@ -1,6 +1,7 @@
 """The schedule, and which parameters decay."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_the_schedule_knows_how_long_a_training_is(
     lengths: dict[str, Any], total: int | None, warmup: int, tmp_path: Path
 ) -> None:
     """4 batches an epoch, 2 epochs of warm-up, whatever ends the training."""
-    seen: list[WarmupCosine] = []
+    seen: list[Callable[[int], float]] = []
 
     class Stop(lightning.Callback):
         def on_train_start(self, trainer: lightning.Trainer, *args: Any) -> None:
@@ -114,6 +115,6 @@ def test_the_schedule_knows_how_long_a_training_is(
         enable_checkpointing=False, min_steps=None,
     )  # fmt: skip
     trainer.fit(module, torch.utils.data.DataLoader(torch.zeros(4, 1), batch_size=1))
-    assert seen[0] == WarmupCosine(warmup, total)
-    assert seen[0](warmup) == 1
-    assert seen[0](1000) == (1 if total is None else pytest.approx(0, abs=1e-9))
+    expected = WarmupCosine(warmup, total)
+    for step in (0, 1, warmup - 1, warmup, warmup + 3, 1000):
+        assert seen[0](step) == expected(step)

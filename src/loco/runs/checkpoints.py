@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 
 from loco.data.datamodule import AVDataModule
 from loco.errors import CheckpointError
 from loco.runs.settings import flat, refuse_former
+from loco.training.callbacks import BestCheckpoint, LastCheckpoint, WeightEMA
 from loco.training.module import LocalizationModule
 
 log = logging.getLogger(__name__)
@@ -79,6 +82,47 @@ def load_module(path: str | Path) -> LocalizationModule:
     module = build_module(checkpoint["hyper_parameters"])
     module.load_state_dict(checkpoint["state_dict"])
     return module.eval()
+
+
+def load_tested(
+    module: LocalizationModule, callbacks: Sequence[Callback], resumed: Path | None = None
+) -> str:
+    """Load the weights that a finished training is tested with; says which, and why.
+
+    The best checkpoint, else the last one, else the one that was resumed from, else what stands in
+    the module. A checkpoint's are averaged ones where the training averages, and so are the
+    module's by then. They are loaded here and not by the trainer: with its averaging callback at
+    hand it would test the weights of the last step.
+    """
+    best = next((c for c in callbacks if isinstance(c, BestCheckpoint)), None)
+    last = next((c for c in callbacks if isinstance(c, LastCheckpoint)), None)
+    reason = "no validation mAP to choose by"
+    if best is None:
+        reason = "callbacks.best is left out"
+    elif best.best_model_path:
+        if (file := Path(best.best_model_path)).is_file():
+            score = "" if best.best_model_score is None else f"{100 * best.best_model_score:.2f}"
+            return _loaded(module, file, f"the best validation mAP, {score}")
+        reason = "best.ckpt is gone"
+        log.warning("%s: gone since it was written; the last checkpoint is tested", file)
+    if last is not None and last.best_model_path and Path(last.best_model_path).is_file():
+        return _loaded(module, Path(last.best_model_path), reason)
+    if resumed is not None and resumed.is_file():
+        return _loaded(module, resumed, reason)
+    averaged = any(isinstance(c, WeightEMA) for c in callbacks)
+    return f"the {'averaged ' if averaged else ''}weights at the end ({reason}, none was saved)"
+
+
+def _loaded(module: LocalizationModule, file: Path, reason: str) -> str:
+    checkpoint = load_checkpoint(file)
+    module.load_state_dict(checkpoint["state_dict"])
+    return f"{describe_checkpoint(file, checkpoint)} ({reason})"
+
+
+def describe_checkpoint(file: Path, checkpoint: Mapping[str, Any]) -> str:
+    """A checkpoint in a few words: its file, its epoch, whether its weights are averages."""
+    averaged = ", averaged weights" if "averaging_state" in checkpoint else ""
+    return f"{file.name} of epoch {checkpoint['epoch'] + 1}{averaged}"
 
 
 def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]) -> int:

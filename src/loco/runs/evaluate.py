@@ -11,7 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from loco.data.datamodule import AVDataModule
 from loco.runs.callbacks import build_callbacks, call_on_results
-from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
+from loco.runs.checkpoints import (
+    check_fits,
+    describe_checkpoint,
+    find_checkpoint,
+    load_checkpoint,
+    load_module,
+)
 from loco.runs.results import (
     metrics_table,
     show,
@@ -34,6 +40,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("evaluating %s", file)
     module = load_module(file)
+    tested = describe_checkpoint(file, load_checkpoint(file))
     settings = merged_data(module.hparams["data"], config.data)
     data: AVDataModule = instantiate(settings)
     data.prepare_data()
@@ -49,7 +56,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         evaluated = dict(module.hparams) | {"data": settings, "output_dir": str(output)}
         OmegaConf.save(evaluated, output / "config.yaml", resolve=True)
         write_results(output, module, metrics, test)
-        show(metrics_table({file.name: metrics}, f"{data.test_split} mAP, {len(test)} videos"))
+        title = f"{data.test_split} mAP, {len(test)} videos"
+        show(metrics_table({file.name: metrics}, title, tested=tested))
         log.info("%s: metrics.json, predictions.json, config.yaml", output)
         call_on_results(callbacks, output, module, data)
         if trainer.limit_test_batches == 1 and data.missing == "error":

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from loco.data.annotations import Video
@@ -114,10 +115,16 @@ def json_number(value: float) -> float | None:
 
 
 def metrics_table(
-    rows: Mapping[str, Mapping[str, float]], title: str, columns: Sequence[str] = TABLE_COLUMNS
+    rows: Mapping[str, Mapping[str, float]],
+    title: str,
+    columns: Sequence[str] = TABLE_COLUMNS,
+    tested: str = "",
 ) -> Table:
-    """A table of mAP in percent, a row for each system."""
-    table = Table(title=title, caption="percent; Avg. is over tIoU 0.1, 0.2, …, 0.9")
+    """A table of mAP in percent, a row for each system; its caption says what was tested."""
+    caption = "percent; Avg. is over tIoU 0.1, 0.2, …, 0.9"
+    table = Table(
+        title=title, caption=f"{caption}\ntested: {escape(tested)}" if tested else caption
+    )
     table.add_column("", justify="left")
     for column in columns:
         table.add_column(

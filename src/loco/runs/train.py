@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from loco.data.datamodule import AVDataModule
 from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
-from loco.runs.checkpoints import build_module, check_resumes, find_checkpoint, load_checkpoint
+from loco.runs.checkpoints import build_module, check_resumes, find_checkpoint, load_tested
 from loco.runs.logs import continue_log
 from loco.runs.results import (
     metrics_table,
@@ -25,7 +25,6 @@ from loco.runs.results import (
     write_results,
 )
 from loco.runs.settings import plain_config
-from loco.training.callbacks import BestCheckpoint
 
 log = logging.getLogger(__name__)
 
@@ -71,18 +70,15 @@ def train(config: DictConfig) -> dict[str, float]:
         if trainer.interrupted:
             raise KeyboardInterrupt from end
         raise
-    best = next(c.best_model_path for c in callbacks if isinstance(c, BestCheckpoint))
-    if best:
-        # Loaded here and not by the trainer: with its weight averaging callback at hand the trainer
-        # would test the weights of the last step instead of the averaged ones.
-        module.load_state_dict(load_checkpoint(best)["state_dict"])
+    tested = load_tested(module, callbacks, resume)
     trainer.test(module, datamodule=data, verbose=False)
     metrics = test_metrics(module)
     if trainer.is_global_zero:
         test = tested_videos(data, module)
         write_results(output, module, metrics, test)
         rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
-        show(metrics_table(rows | {"this run": metrics}, f"test mAP, {len(test)} videos"))
+        title = f"test mAP, {len(test)} videos"
+        show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
         log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
         call_on_results(callbacks, output, module, data)
         log.info("took %.0f s", time.perf_counter() - began)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
+import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, WeightAveraging
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 
 class WeightEMA(WeightAveraging):
@@ -36,8 +40,13 @@ class WeightEMA(WeightAveraging):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the checkpoint of the best validation mAP as `best.ckpt`.
 
-    A resumed run that writes elsewhere takes the best one so far along, so that it tests the best
-    of the whole training.
+    An epoch whose mAP is NaN, since no event was validated on, is never the best one. A resumed run
+    that writes elsewhere takes the best one so far along, so that it tests the best of the whole
+    training.
+
+    Args:
+        dirpath: where it is kept.
+        monitor: the logged value that decides, the higher the better.
     """
 
     def __init__(self, dirpath: str, monitor: str = "val/mAP") -> None:
@@ -47,24 +56,47 @@ class BestCheckpoint(ModelCheckpoint):
             monitor=monitor,
             mode="max",
             save_on_train_epoch_end=False,
+            save_on_exception=False,
             enable_version_counter=False,
         )
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        earlier = Path(state_dict["best_model_path"])
-        if not earlier.is_file():  # nothing validated yet, or moved away: the best starts anew
+    def check_monitor_top_k(
+        self, trainer: lightning.Trainer, current: Tensor | None = None
+    ) -> bool:
+        """Whether this is the best so far."""
+        if current is not None and current.isnan():
+            return False
+        return super().check_monitor_top_k(trainer, current)
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Take the best checkpoint of the run that is resumed along."""
+        if self.best_model_score is None or Path(self.best_model_path).is_file():
             return
         best = Path(str(self.dirpath)) / "best.ckpt"
-        best.parent.mkdir(parents=True, exist_ok=True)
-        if best.resolve() != earlier.resolve():
-            shutil.copyfile(earlier, best)
-        moved = {
-            "dirpath": self.dirpath,
-            "best_model_path": str(best),
-            "kth_best_model_path": str(best),
-            "best_k_models": {str(best): state_dict["best_model_score"]},
-        }
-        super().load_state_dict(state_dict | moved)
+        # beside the one that is resumed from: the run may have been moved since
+        for earlier in (Path(str(trainer.ckpt_path)).parent / "best.ckpt", self._noted):
+            if earlier.is_file():
+                if trainer.is_global_zero and best.resolve() != earlier.resolve():
+                    best.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(earlier, best)
+                self.best_model_path = self.kth_best_model_path = str(best)
+                self.best_k_models = {str(best): self.best_model_score}
+                return
+        log.warning(
+            "the best checkpoint so far (%s %.4f) is gone: the best of the epochs from here on "
+            "will count", self.monitor, float(self.best_model_score),
+        )  # fmt: skip
+        self.best_model_score = None
+
+    _noted = Path()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Read what a checkpoint notes; its file is looked for when the training starts."""
+        dirpath = self.dirpath
+        super().load_state_dict(state_dict | {"dirpath": dirpath})
+        self._noted = Path(state_dict["best_model_path"])
+        self.best_model_path = self.kth_best_model_path = ""
+        self.best_k_models = {}
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -75,6 +107,7 @@ class LastCheckpoint(ModelCheckpoint):
             dirpath=dirpath,
             filename="last",
             save_on_train_epoch_end=True,
+            save_on_exception=False,
             every_n_epochs=1,
             enable_version_counter=False,
         )

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from loco.data.dataset import collate
 from loco.errors import TrainingError
@@ -116,10 +117,26 @@ class LocalizationModule(lightning.LightningModule):
         optimizer, scheduler = self.optimizer_factory(
             self.detector, total_steps=total_steps, steps_per_epoch=steps_per_epoch
         )
+        self._given = [
+            {key: value for key, value in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ]
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        """A checkpoint brings its optimiser's settings along; those that are given now count."""
+        scheduler = self.trainer.lr_scheduler_configs[0].scheduler
+        for group, given in zip(self.trainer.optimizers[0].param_groups, self._given, strict=True):
+            group.update(given)
+        if isinstance(scheduler, LambdaLR):
+            scheduler.base_lrs = [group["initial_lr"] for group in self._given]
+            step = scheduler.last_epoch
+            groups = zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True)
+            for group, factor in groups:
+                group["lr"] = group["initial_lr"] * factor(step)
 
     def configure_gradient_clipping(
         self,

@@ -120,4 +120,7 @@ class AdamW:
             log.warning("no epochs or steps end this training: its learning rate will not fall")
         else:
             warmup_steps = min(warmup_steps, total_steps // 2)
-        return optimizer, LambdaLR(optimizer, WarmupCosine(warmup_steps, total_steps))
+        schedule = WarmupCosine(warmup_steps, total_steps)
+        # a function: the length of an object's schedule would be kept in checkpoints, and a run
+        # that is resumed for more epochs would go on at a rate of 0
+        return optimizer, LambdaLR(optimizer, lambda step: schedule(step))

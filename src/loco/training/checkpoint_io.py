@@ -1,0 +1,43 @@
+"""Checkpoints are replaced whole or not at all, whatever ends the process meanwhile."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+
+from loco.errors import CheckpointError
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, in the same folder and so the same file system, then renames.
+
+    Lightning's own moves a temporary file from `$TMPDIR`, which between file systems is a copy: a
+    process killed in it leaves half a checkpoint, and the one before is gone.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Replace the checkpoint at a path.
+
+        Raises:
+            CheckpointError: it cannot be written, such as on a full disk; the one before stays.
+        """
+        target = Path(path)
+        unfinished = target.with_name(target.name + ".part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with unfinished.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(target)
+        except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk
+            unfinished.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            kept = "; the checkpoint before it is still there" if target.exists() else ""
+            raise CheckpointError(f"{target}: cannot be written: {reason}{kept}") from error
