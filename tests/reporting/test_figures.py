@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -227,6 +228,43 @@ def test_saving_writes_png_and_vector(tmp_path: Path, vector: str) -> None:
     again = plot_map({"LoCo v1.5": {"mAP@0.5": 0.5}})
     assert save_figure(again, tmp_path / "x.png", vector)[1].read_bytes() == content  # type: ignore[arg-type]
     assert dict(matplotlib.rcParams) == before
+
+
+NASTY = [
+    "cash $$",
+    "price $5 or $6",
+    r"\frac{$x^{$} & % # _ ~",
+    "狗叫 🐕\x00\x1b[31m",
+    "a\nb\t<b>",
+    " ",
+]
+
+
+@pytest.mark.parametrize("name", NASTY)
+@pytest.mark.parametrize("vector", ["pdf", "svg"])
+def test_names_are_drawn_as_they_are(
+    tmp_path: Path, name: str, vector: str, diagnosis: dict, recwarn: pytest.WarningsRecorder
+) -> None:
+    names = [name, "man speaking", name + " 2"]
+    values = np.array([0.2, 0.4, 0.9])
+    log = {"val/mAP": Curve(np.arange(3.0), np.arange(3.0), values)}
+    figures = [
+        plot_timeline(TRUTH, {name: FOUND}, names, 10.0, 0.0, name),
+        plot_similarity({name: np.eye(40)}, GRID, TRUTH, names, name),
+        plot_per_class({name: values}, names),
+        plot_errors({name: diagnosis}),
+        plot_characteristics({name: diagnosis}),
+        plot_map({name: {"mAP@0.5": 0.5}}),
+        plot_curve({name: log}, "val/mAP", name, name),
+        plot_mean_of_std({name: [0.5, 0.6]}),
+    ]
+    for number, figure in enumerate(figures):
+        _, other = save_figure(figure, tmp_path / str(number), vector)  # type: ignore[arg-type]
+        if vector == "svg":
+            ElementTree.parse(other)
+    assert not [w for w in recwarn if "Glyph" in str(w.message)]
+    if "\x00" not in name and "\n" not in name and name.strip():
+        assert any(name in text for text in texts(figures[0]))
 
 
 # ---- what is read from a run

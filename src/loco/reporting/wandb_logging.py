@@ -5,6 +5,7 @@ All of it works offline (`WANDB_MODE=offline`): `wandb sync` uploads the run's f
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from loco.reporting.inspection import (
 from loco.runs.results import evaluation_columns, tested_videos
 from loco.structures import Batch
 from loco.training.module import LocalizationModule
+
+log = logging.getLogger(__name__)
 
 
 def wandb_logger(save_dir: str | Path, **settings: Any) -> WandbLogger:
@@ -108,7 +111,10 @@ class WandbMedia(lightning.Callback):
         if not is_due and not is_last:
             return
         content = {"val/per_class": per_class_table(per_class, pl_module.class_names)}
-        content |= self.pictures(trainer, pl_module)
+        try:
+            content |= self.pictures(trainer, pl_module)
+        except Exception as error:  # a picture that cannot be drawn ends no training
+            log.warning("no W&B pictures: %s: %s", type(error).__name__, error)
         run.log(content | {"epoch": trainer.current_epoch})
 
     def pictures(self, trainer: lightning.Trainer, module: LocalizationModule) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from loco.data.annotations import SUBSETS, Annotations
 from loco.data.describe import Advice
-from loco.reporting.figures.style import COLORS, INK, color_of, legend, plain
+from loco.reporting.figures.style import COLORS, INK, TextFigure, color_of, legend, plain
 
 
 def plot_data(annotations: Annotations, advice: Advice) -> Figure:
@@ -21,7 +21,7 @@ def plot_data(annotations: Annotations, advice: Advice) -> Figure:
         annotations: the data set.
         advice: for it; its levels are marked beside the lengths.
     """
-    figure = Figure(figsize=(9.6, 6.6), layout="constrained")
+    figure = TextFigure(figsize=(9.6, 6.6), layout="constrained")
     panels = figure.subplots(2, 2)
     _plot_durations(panels[0, 0], annotations, advice)
     _plot_lengths(panels[0, 1], annotations, advice)

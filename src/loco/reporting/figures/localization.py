@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from loco.reporting.figures.style import COLORS, GRID, INK, plain, short
+from loco.reporting.figures.style import COLORS, GRID, INK, TextFigure, plain, short
 from loco.structures import Events
 
 TRUTH, PREDICTION = "#4d4d4d", COLORS[0]
@@ -45,7 +45,7 @@ def plot_timeline(
         for wanted in labels
     ]  # fmt: skip
     width = 4.8 * max(len(kept), 1) + 1.2
-    figure = Figure(figsize=(width, 1.2 + 0.32 * max(sum(heights), 3)), layout="constrained")
+    figure = TextFigure(figsize=(width, 1.2 + 0.32 * max(sum(heights), 3)), layout="constrained")
     panels = figure.subplots(1, max(len(kept), 1), squeeze=False, sharey=True)[0]
     tops = [sum(heights[:i]) for i in range(len(heights) + 1)]
     for axes, name in zip(panels, kept or [""], strict=True):

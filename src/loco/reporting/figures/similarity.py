@@ -14,6 +14,7 @@ from loco.reporting.figures.style import (
     INK,
     MARKERS,
     SEQUENTIAL,
+    TextFigure,
     color_of,
     legend,
     new_axes,
@@ -44,7 +45,7 @@ def plot_similarity(
             one of its own values.
     """
     count = len(matrices)
-    figure = Figure(figsize=(3.9 * count + 0.6, 4.4), layout="constrained")
+    figure = TextFigure(figsize=(3.9 * count + 0.6, 4.4), layout="constrained")
     panels = figure.subplots(1, count, squeeze=False)[0]
     low = min(float(matrix.min()) for matrix in matrices.values())
     high = max(float(matrix.max()) for matrix in matrices.values())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +12,7 @@ from typing import Any, Literal
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of Okabe and Ito 2008, its yellow left out (too pale for lines on white)."""
@@ -25,12 +28,34 @@ _SAVING: Any = {
 }
 
 
+class TextFigure(Figure):
+    """A figure whose texts are data: names are drawn as they are.
+
+    A `$` begins no formula, control characters are shown as `�`, and letters that the font has not
+    got are boxes without a warning each.
+    """
+
+    def draw(self, renderer: Any) -> None:
+        with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
+            for axes in self.axes:  # makes the labels of the ticks
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.get_majorticklabels()
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+                text.set_text(_CONTROL.sub("�", text.get_text()))
+            super().draw(renderer)
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+
+
 def new_axes(
     axes: Axes | None, title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (4.8, 3.2)
 ) -> tuple[Figure, Axes]:
     """The axes given, or those of a new figure of `size` inches; labelled and plain."""
     if axes is None:
-        axes = Figure(figsize=size, layout="constrained").subplots()
+        axes = TextFigure(figsize=size, layout="constrained").subplots()
     figure = axes.figure
     assert isinstance(figure, Figure)
     plain(axes, title, xlabel, ylabel)

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from loco.data.annotations import Video, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.evaluation import similarity
+from loco.reporting.figures.style import TextFigure
 
 MAX_VIDEOS = 150  # that a similarity is measured on
 
@@ -84,7 +84,7 @@ def plot_properties(root: Path, layout: FeatureLayout, path: Path) -> None:
     example = _example(shown)
     sources = json.loads((root / "sources.json").read_text(encoding="utf-8"))[example.id]
 
-    figure = Figure(figsize=(15, 8.5), layout="constrained")
+    figure = TextFigure(figsize=(15, 8.5), layout="constrained")
     axes = figure.subplots(2, 3)
     _plot_decay(axes[0, 0], alignment, store, shown[:MAX_VIDEOS])
     _plot_lengths(axes[0, 1], videos)

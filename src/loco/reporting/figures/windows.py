@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from loco.reporting.figures.style import GRID, INK, color_of, plain
+from loco.reporting.figures.style import GRID, INK, TextFigure, color_of, plain
 from loco.reporting.inspection import TargetWindows
 
 
@@ -25,7 +25,7 @@ def plot_windows(windows: Sequence[TargetWindows], title: str = "", levels: int 
     """
     rows = sorted({w.level for w in windows})[:levels]
     columns = [q for q in ("visual", "audio") if any(w.queries == q for w in windows)]
-    figure = Figure(figsize=(4.6 * len(columns), 1.0 + 1.6 * len(rows)), layout="constrained")
+    figure = TextFigure(figsize=(4.6 * len(columns), 1.0 + 1.6 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey="row")
     heads = 0
     for window in windows:
