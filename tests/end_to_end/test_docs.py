@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from docs.house import OUTSIDE, PACKAGE, module_files, read_imports, room, uses
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -135,6 +136,32 @@ def test_named_files_exist(page: Path) -> None:
 def test_named_parts_of_the_package_exist(page: Path) -> None:
     for name in set(re.findall(r"`(loco(?:\.\w+)+)[`(]", page.read_text("utf-8"))):
         pkgutil.resolve_name(name)
+
+
+def test_names_in_code_configs_and_notebooks_exist() -> None:
+    files = [
+        *(ROOT / "src").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml"),
+        *(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "scripts").glob("*.py"),
+    ]  # fmt: skip
+    for file in files:
+        for name in set(re.findall(r"\bloco(?:\.[a-zA-Z_]\w*)+", file.read_text("utf-8"))):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError) as error:
+                pytest.fail(f"{file}: {error}")
+
+
+def test_every_room_has_its_line() -> None:
+    """In the map of the documentation, and in the README's."""
+    index, readme = ((ROOT / name).read_text("utf-8") for name in ("docs/index.md", "README.md"))
+    rooms = {room(module) for module in module_files(PACKAGE)} - set(OUTSIDE)
+    for name in rooms:
+        assert re.search(rf"^\| `{name}` \| .+ \|.*\|$", index, re.M), name
+        assert re.search(rf"^ +(.* )?{name}(/|\.py)", readme, re.M), name
+    assert "No room imports a detector" in index
+    assert not any(
+        "detectors" in used for name, used in uses(read_imports()).items() if name in rooms
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
