@@ -7,10 +7,19 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from docs.draw_house import PICTURE, draw
-from docs.house import PACKAGE, broken_rules, module_files, read_imports, room, uses, words_of
+from docs.draw_house import HUES, LIVES, PICTURE, draw
+from docs.house import (
+    PACKAGE,
+    ROOMS,
+    broken_rules,
+    module_files,
+    read_imports,
+    room,
+    uses,
+    words_of,
+)
 
-DRAWS_ON_IMPORT = ("reporting/figures",)
+HANDS_ON = ("reporting/figures",)
 """Packages whose `__init__` hands on the names of its files."""
 
 
@@ -32,11 +41,20 @@ def test_the_picture_shows_the_imports_of_now() -> None:
     assert PICTURE.read_text("utf-8") == draw(), "run: python -m docs.draw_house"
 
 
+def test_every_room_can_be_drawn(tmp_path: Path) -> None:
+    assert set(LIVES) == set(HUES) == set(ROOMS)
+    package = build(tmp_path, {"cli/x.py": "import loco.errors", "errors.py": "", "nn/a.py": ""})
+    picture = draw(package)
+    assert all(f">{name}</text>" in picture for name in ("cli", "errors", "nn"))
+    assert picture.count("<circle") == 1
+    assert "cli uses errors" in picture
+
+
 def test_packages_say_what_lives_there_and_import_nothing() -> None:
     for folder in {file.parent for file in module_files(PACKAGE).values()} - {PACKAGE}:
         tree = ast.parse((folder / "__init__.py").read_text("utf-8"))
         assert ast.get_docstring(tree), folder
-        if folder.relative_to(PACKAGE).as_posix() not in DRAWS_ON_IMPORT:
+        if folder.relative_to(PACKAGE).as_posix() not in HANDS_ON:
             imports = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
             assert not imports, f"{folder}: imports in an __init__ run whenever a file is imported"
 
