@@ -69,18 +69,19 @@ def read_imports(package: Path = PACKAGE) -> list[Import]:
         Import(file, node.lineno, name, target, ast.unparse(node))
         for name, file in modules.items()
         for node in ast.walk(ast.parse(file.read_text("utf-8"), str(file)))
+        if isinstance(node, ast.Import | ast.ImportFrom)
         for target in dict.fromkeys(_targets(node, name, file, modules, package.name))
     ]
 
 
 def _targets(
-    node: ast.AST, name: str, file: Path, modules: dict[str, Path], package: str
+    node: ast.Import | ast.ImportFrom, name: str, file: Path, modules: dict[str, Path], package: str
 ) -> Iterator[str]:
     """The modules of the package that a statement imports."""
     named: list[tuple[str, str | None]]
     if isinstance(node, ast.Import):
         named = [(alias.name, None) for alias in node.names]
-    elif isinstance(node, ast.ImportFrom):
+    else:
         base = node.module or ""
         if node.level:
             inside = name.split(".")
@@ -88,8 +89,6 @@ def _targets(
                 inside = inside[:-1]
             base = ".".join([*inside[: len(inside) - node.level + 1], *filter(None, [base])])
         named = [(base, alias.name) for alias in node.names]
-    else:
-        return
     for base, member in named:
         if base.split(".")[0] == package:
             yield f"{base}.{member}" if f"{base}.{member}" in modules else base
