@@ -8,6 +8,7 @@ others are run in a tiny form: small data, a narrow model, one epoch, and of a s
 
 from __future__ import annotations
 
+import json
 import os
 import pkgutil
 import re
@@ -20,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from docs.house import OUTSIDE, PACKAGE, module_files, read_imports, room, uses
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -109,7 +112,7 @@ def with_settings(words: list[str], settings: list[str]) -> list[str]:
 def test_there_are_pages_and_commands() -> None:
     named = {page.name for page in PAGES}
     assert named >= {"README.md", "index.md", "method.md", "data.md", "own_data.md", "faq.md",
-                     "visualize.md", "metrics.md"}  # fmt: skip
+                     "visualize.md", "metrics.md", "own_detector.md"}  # fmt: skip
     assert len(RUNNABLE) > 15
 
 
@@ -133,6 +136,31 @@ def test_named_files_exist(page: Path) -> None:
 def test_named_parts_of_the_package_exist(page: Path) -> None:
     for name in set(re.findall(r"`(loco(?:\.\w+)+)[`(]", page.read_text("utf-8"))):
         pkgutil.resolve_name(name)
+
+
+def test_names_in_code_configs_and_notebooks_exist() -> None:
+    files = [
+        *(ROOT / "src").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml"),
+        *(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "scripts").glob("*.py"),
+    ]  # fmt: skip
+    for file in files:
+        for name in set(re.findall(r"\bloco(?:\.[a-zA-Z_]\w*)+", file.read_text("utf-8"))):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError) as error:
+                pytest.fail(f"{file}: {error}")
+
+
+def test_every_room_has_its_line() -> None:
+    """In the map of the documentation, and in the README's."""
+    index, readme = ((ROOT / name).read_text("utf-8") for name in ("docs/index.md", "README.md"))
+    rooms = {room(module) for module in module_files(PACKAGE)} - set(OUTSIDE)
+    for name in rooms:
+        assert re.search(rf"^\| `{name}` \| .+ \|.*\|$", index, re.M), name
+        assert re.search(rf"^ +(.* )?{name}(/|\.py)", readme, re.M), name
+    assert "No room imports a detector" in index
+    used = uses(read_imports())
+    assert not any("detectors" in used.get(name, ()) for name in rooms)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -161,7 +189,7 @@ def test_commands_name_what_there_is() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [c for c in TRAININGS if "--help" not in c.words and "data=mine" not in c.words],
+    [c for c in TRAININGS if not {"--help", "data=mine", "--config-dir"}.intersection(c.words)],
     ids=lambda c: c.text,
 )
 def test_trainings_compose(command: Command) -> None:
@@ -239,3 +267,63 @@ def test_commands_run(
     done = call([command.script, *words], tmp_path, command.environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
+
+
+# -- what a reader writes --------------------------------------------------------------------------
+
+
+def write_files(page: Path, folder: Path) -> None:
+    """Write the files that a page shows, each below a line with its name."""
+    shown = re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+    assert shown
+    for name, text in shown:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+
+
+def test_the_example_of_a_detector_is_short_and_clean(tmp_path: Path) -> None:
+    write_files(ROOT / "docs" / "own_detector.md", tmp_path)
+    file = tmp_path / "my_detector.py"
+    assert len(file.read_text().splitlines()) <= 60
+    for check in (["check"], ["format", "--check"]):
+        words = [sys.executable, "-m", "ruff", *check, "--config", ROOT / "pyproject.toml", file]
+        assert subprocess.run(words, check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "used"),
+    [
+        ("own_detector.md", ["train.py", "train.py", "predict.py"]),
+        ("visualize.md", ["train.py", "evaluate.py", "predict.py"]),
+    ],
+)
+def test_files_that_a_page_shows_work(
+    name: str, used: list[str], synthetic_root: Path, tmp_path: Path
+) -> None:
+    """All commands below them that use them, one after the other, in a folder with these files."""
+    page = ROOT / "docs" / name
+    write_files(page, tmp_path)
+    with_files = [c for c in commands(page) if "PYTHONPATH" in c.environment]
+    assert [command.script for command in with_files] == used
+    newest = ""
+    for epochs, command in enumerate(with_files, start=1):
+        words = [word.replace("outputs/train/…", newest) for word in command.words[2:]]
+        words = [word.replace("/path/to/features", f"{synthetic_root}/features") for word in words]
+        if command.script == "train.py":
+            settings = [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET]
+            words = with_settings(words, [*settings, f"trainer.max_epochs={epochs}"])
+        path = [command.environment["PYTHONPATH"], os.environ.get("PYTHONPATH", "")]
+        done = call([command.script, *words], tmp_path, {"PYTHONPATH": os.pathsep.join(path)})
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "failed at the end" not in done.stdout + done.stderr
+        newest = str(max((tmp_path / "outputs").glob("train/*"), key=os.path.getmtime))
+    found = json.loads(next((tmp_path / "outputs/predict").rglob("predictions.json")).read_text())
+    assert len(found["database"]) == 21
+    if name == "own_detector.md":
+        last = torch.load(Path(newest) / "checkpoints/last.ckpt", weights_only=True)
+        assert last["epoch"] == 1
+        assert last["hyper_parameters"]["model"]["_target_"] == "my_detector.MyDetector"
+    else:
+        assert len(list((tmp_path / "results").glob("*/predictions.json"))) == 3
