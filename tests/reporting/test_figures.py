@@ -256,7 +256,7 @@ def test_names_are_drawn_as_they_are(
         plot_characteristics({name: diagnosis}),
         plot_map({name: {"mAP@0.5": 0.5}}),
         plot_curve({name: log}, "val/mAP", name, name),
-        plot_mean_of_std({name: [0.5, 0.6]}),
+        plot_mean_of_std({name: [np.eye(3), np.zeros((2, 2))]}),
     ]
     for number, figure in enumerate(figures):
         _, other = save_figure(figure, tmp_path / str(number), vector)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ All of it works offline (`WANDB_MODE=offline`): `wandb sync` uploads the run's f
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from loco.data.datamodule import AVDataModule
@@ -184,8 +186,9 @@ class WandbMedia(lightning.Callback):
 
 def picture(figure: Figure) -> wandb.Image:
     """A figure sharp enough for a dashboard."""
-    figure.set_dpi(150)
-    return wandb.Image(figure)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150)
+    return wandb.Image(Image.open(stream))
 
 
 def fixed_batch(data: AVDataModule, num_videos: int) -> Batch:

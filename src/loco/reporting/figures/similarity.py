@@ -154,7 +154,7 @@ def plot_mean_of_std(
         axes.annotate(
             f"mean {mean:.3f}", (mean, i + 0.34), fontsize=8, ha="center", va="bottom", color=INK
         )
-    axes.set_yticks(range(len(matrices)), list(matrices))
+    axes.set_yticks(range(len(matrices)), short(list(matrices)))
     axes.set_ylim(-0.5, len(matrices) - 0.2)
     axes.grid(visible=False, axis="y")
     return figure

@@ -38,16 +38,16 @@ class TextFigure(Figure):
     def draw(self, renderer: Any) -> None:
         with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
-            for axes in self.axes:  # makes the labels of the ticks
-                for axis in (axes.xaxis, axes.yaxis):
-                    axis.get_majorticklabels()
+            for axis in (axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)):
+                axis.get_majorticklabels()  # makes them
             for text in self.findobj(Text):
                 text.set_parse_math(False)
-                text.set_text(_CONTROL.sub("�", text.get_text()))
+                text.set_text(_shown(text.get_text()))
             super().draw(renderer)
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+def _shown(text: str) -> str:
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "�", text)
 
 
 def new_axes(
@@ -119,5 +119,6 @@ def _write(figure: Figure, target: Any, form: str, dpi: int) -> None:
 
 
 def short(names: Sequence[str], length: int = 24) -> list[str]:
-    """Names cut to a length, for ticks."""
-    return [name if len(name) <= length else name[: length - 1] + "…" for name in names]
+    """Names cut to a length, for ticks; without control characters."""
+    shown = map(_shown, names)
+    return [name if len(name) <= length else name[: length - 1] + "…" for name in shown]

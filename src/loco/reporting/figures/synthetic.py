@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from loco.data.annotations import Video, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.evaluation import similarity
-from loco.reporting.figures.style import TextFigure
+from loco.reporting.figures.style import TextFigure, short
 
 MAX_VIDEOS = 150  # that a similarity is measured on
 
@@ -162,7 +162,7 @@ def _plot_sources(axes: Axes, video: Video, sources: list[dict], names: list[str
                 start, end = source[modality]
                 color = "tab:blue" if modality == "visual" else "tab:orange"
                 axes.barh(row + offset, end - start, left=start, height=0.36, color=color)
-    axes.set_yticks(range(len(sources)), [names[s["label_id"]] for s in sources])
+    axes.set_yticks(range(len(sources)), short([names[s["label_id"]] for s in sources]))
     axes.axhline(len(video.events) - 0.5, color="black", linewidth=1)
     axes.invert_yaxis()
     axes.set(
