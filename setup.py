@@ -1,0 +1,21 @@
+"""Puts conf/ into the wheel, as loco/conf; pyproject.toml says all else."""
+
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+
+class BuildWithConf(build_py):
+    """An editable install reads the repository's own conf/ instead."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            inside = Path(self.build_lib) / "loco" / "conf"
+            shutil.rmtree(inside, ignore_errors=True)
+            shutil.copytree("conf", inside)
+
+
+setup(cmdclass={"build_py": BuildWithConf})
