@@ -18,7 +18,7 @@ from loco.errors import LocoError
 COMMANDS = {
     "make-synthetic": "make the synthetic benchmark, the default data",
     "describe": "what an annotation file holds, and which settings suit it",
-    "train": "train a detector, then test its best checkpoint; with -m a sweep",
+    "train": "train a detector and test its best checkpoint; with -m a sweep",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
     "predict": "find the events of videos without annotations",
     "report": "a finished run as a page to look at",
