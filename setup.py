@@ -11,11 +11,12 @@ class BuildWithConf(build_py):
     """An editable install reads the repository's own conf/ instead."""
 
     def run(self) -> None:
+        inside = Path(self.build_lib) / "loco"
+        if not self.editable_mode:
+            shutil.rmtree(inside, ignore_errors=True)  # an earlier build's, which may have more
         super().run()
         if not self.editable_mode:
-            inside = Path(self.build_lib) / "loco" / "conf"
-            shutil.rmtree(inside, ignore_errors=True)
-            shutil.copytree("conf", inside)
+            shutil.copytree("conf", inside / "conf")
 
 
 setup(cmdclass={"build_py": BuildWithConf})

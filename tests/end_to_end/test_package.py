@@ -9,6 +9,7 @@ import shutil
 import site
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -80,10 +81,22 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
     inside = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"loco/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in inside
-    for path in (ROOT / "src" / "loco").rglob("*.py"):
-        assert path.relative_to(ROOT / "src").as_posix() in inside
+    modules = {
+        path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "loco").rglob("*.py")
+    }
+    assert {name for name in inside if name.endswith(".py")} == modules
     assert {"loco/py.typed", "loco/reporting/report_template.html"} <= inside
     assert {name.partition("/")[0].partition("-")[0] for name in inside} == {"loco", "loco_dave"}
+
+
+def test_what_is_in_the_source_distribution(source: Path, tmp_path: Path) -> None:
+    pytest.importorskip("setuptools", "77")
+    build = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    run(sys.executable, "-c", build, cwd=source)
+    (path,) = tmp_path.glob("*.tar.gz")
+    inside = {name.partition("/")[2] for name in tarfile.open(path).getnames()}
+    assert {"setup.py", "conf/train.yaml", "conf/data/base.yaml", "src/loco/cli/train.py",
+            "src/loco/reporting/report_template.html", "LICENSE"} <= inside  # fmt: skip
 
 
 def test_the_commands_of_an_installed_package(bin_folder: Path, tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the words after `loco`; by default those that the process was started with.
 
     Returns:
-        the exit status: 0, 1 after an error that the user can mend, 2 for wrong words.
+        the exit status: 0, 1 after an error that the user can mend, 2 for wrong words, 130 after
+        Ctrl-C.
     """
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
@@ -74,4 +75,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (LocoError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return status
