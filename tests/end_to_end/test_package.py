@@ -94,7 +94,8 @@ def test_what_is_in_the_source_distribution(source: Path, tmp_path: Path) -> Non
     build = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
     run(sys.executable, "-c", build, cwd=source)
     (path,) = tmp_path.glob("*.tar.gz")
-    inside = {name.partition("/")[2] for name in tarfile.open(path).getnames()}
+    with tarfile.open(path) as file:
+        inside = {name.partition("/")[2] for name in file.getnames()}
     assert {"setup.py", "conf/train.yaml", "conf/data/base.yaml", "src/loco/cli/train.py",
             "src/loco/reporting/report_template.html", "LICENSE"} <= inside  # fmt: skip
 
