@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test test-all lint format bench-evaluation bench-data bench-model clean
+.PHONY: help install demo test test-all lint format bench-evaluation bench-data bench-model bench-startup clean
 
 help:
 	@echo "make demo              make the data, train LoCo on it, test it, show the table"
@@ -12,18 +12,19 @@ help:
 	@echo "make bench-evaluation  metric, NMS and assignment against plain loops"
 	@echo "make bench-data        a training item against loading whole files"
 	@echo "make bench-model       parameters, operations and time of each attention strategy"
+	@echo "make bench-startup     what --help costs, against a start with torch"
 	@echo "make install           the virtual environment alone"
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 demo: install
-	$(BIN)/python scripts/make_synthetic.py
-	$(BIN)/python scripts/train.py experiment=demo
+	$(BIN)/loco make-synthetic
+	$(BIN)/loco train experiment=demo
 
 test: install
 	$(BIN)/pytest -n auto -m "not slow"
@@ -49,5 +50,8 @@ bench-data: install
 bench-model: install
 	$(BIN)/python benchmarks/model.py
 
+bench-startup: install
+	$(BIN)/python benchmarks/startup.py
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,17 +1,8 @@
-"""Repeat the test of a checkpoint: see --help."""
+"""The same as `loco evaluate`."""
 
-import hydra
-from omegaconf import DictConfig
+import sys
 
-from loco.runs.entry import user_errors
-from loco.runs.processes import run_task
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
-@user_errors
-def main(config: DictConfig) -> None:
-    run_task("loco.runs.evaluate.evaluate", config)
-
+from loco.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

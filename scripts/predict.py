@@ -1,17 +1,8 @@
-"""Find the events of videos without annotations: see --help."""
+"""The same as `loco predict`."""
 
-import hydra
-from omegaconf import DictConfig
+import sys
 
-from loco.runs.entry import user_errors
-from loco.runs.processes import run_task
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
-@user_errors
-def main(config: DictConfig) -> None:
-    run_task("loco.runs.predict.predict", config)
-
+from loco.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["predict", *sys.argv[1:]]))

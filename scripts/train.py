@@ -1,19 +1,8 @@
-"""Train a detector, then test its best checkpoint: see --help."""
+"""The same as `loco train`."""
 
-import hydra
-from omegaconf import DictConfig
+import sys
 
-from loco.runs.entry import user_errors
-from loco.runs.processes import run_task
-from loco.sweeps.job import sweep_job
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-@user_errors
-@sweep_job
-def main(config: DictConfig) -> None:
-    run_task(config.task, config)
-
+from loco.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["train", *sys.argv[1:]]))

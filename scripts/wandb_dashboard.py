@@ -1,40 +1,8 @@
-"""Build the project's W&B workspace: mAP curves by tIoU, sweep comparison, LCC, target windows.
+"""The same as `loco dashboard`."""
 
-Saving needs a W&B account (`wandb login`); --dry-run builds it and prints what it holds.
-"""
-
-import argparse
 import sys
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--entity", help="W&B user or team (needed to save)")
-    parser.add_argument("--project", default="loco", help="W&B project (default: loco)")
-    parser.add_argument("--name", default="LoCo", help="title of the view (default: LoCo)")
-    parser.add_argument(
-        "--group-by",
-        metavar="KEY",
-        help="config value whose runs become one line with its spread, e.g. attention._target_",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="build and list it, save nothing")
-    args = parser.parse_args()
-    if not args.dry_run and not args.entity:
-        parser.error("--entity is needed to save; --dry-run builds the workspace without")
-
-    from loco.reporting.wandb_dashboard import build_workspace  # slow to import
-
-    workspace = build_workspace(args.entity or "nobody", args.project, args.name, args.group_by)
-    for section in workspace.sections:
-        print(f"{section.name}: {len(section.panels)} panels")
-    if args.dry_run:
-        return
-    try:
-        workspace.save()
-    except Exception as error:  # whatever the service or the network answers
-        sys.exit(f"error: W&B did not take the workspace: {str(error).splitlines()[0][:200]}")
-    print(workspace.url)
-
+from loco.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(["dashboard", *sys.argv[1:]]))

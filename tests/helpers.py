@@ -36,7 +36,7 @@ Composer = Callable[..., DictConfig]
 
 
 def compose_config(name: str, overrides: list[str]) -> DictConfig:
-    """A config as `python scripts/{name}.py {overrides}` would compose it."""
+    """A config as `loco {name} {overrides}` would compose it."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose(name, overrides=overrides)
 

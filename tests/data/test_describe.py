@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from helpers import ROOT
+from loco.cli import main
 from loco.data.annotations import Annotations, Video, read_annotations
 from loco.data.describe import advise, describe, describe_splits, num_steps
 from loco.data.layouts import read_layout
@@ -166,9 +166,8 @@ def test_unav100(grid: TimeGrid, max_length: int) -> None:
 
 
 def describe_data(*words: str | Path) -> int:
-    """`python scripts/describe_data.py …` in this process; its exit status."""
-    script = runpy.run_path(str(ROOT / "scripts" / "describe_data.py"))
-    return script["main"]([str(word) for word in words])
+    """`loco describe …` in this process; its exit status."""
+    return main(["describe", *map(str, words)])
 
 
 def write(path: Path) -> Path:
@@ -201,6 +200,7 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ((file, "--fps", "16"), "--fps, --window and --stride together"),
         ((file, "--fps", "0", "--window", "1", "--stride", "1"), "fps must be positive"),
         ((file, "--layout", "nothing"), "no layout 'nothing'"),
+        ((file, "--plot", tmp_path / "mine.doc"), "doc"),
     ):
         assert describe_data(*words) == 1
         complaint = capsys.readouterr().err

@@ -27,9 +27,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
+from loco import cli
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 A_SWEEP = re.compile(r"multirun/train/(?:<time>|…|[\d_-]+)")
+SCRIPTS_OF = {"describe": "describe_data", "dashboard": "wandb_dashboard"}
 HYDRA = ("train.py", "evaluate.py", "predict.py")
 
 
@@ -52,8 +54,10 @@ class Command:
 
     @property
     def script(self) -> str:
-        """The script's name; empty where it is no script of ours."""
+        """The script's name, also of `loco …`; empty where it is no command of ours."""
         words = self.words
+        if len(words) > 1 and words[0] == "loco" and words[1] in cli.COMMANDS:
+            return f"{SCRIPTS_OF.get(words[1], words[1].replace('-', '_'))}.py"
         is_ours = len(words) > 1 and words[0] == "python" and words[1].startswith("scripts/")
         return words[1].removeprefix("scripts/") if is_ours else ""
 
@@ -183,8 +187,10 @@ def test_commands_name_what_there_is() -> None:
             assert re.search(rf"^{rest[0]}:", targets, re.M), command
         elif command.script:
             assert (ROOT / "scripts" / command.script).is_file(), command
+        elif first == "loco":
+            assert rest in (["--help"], ["--version"]), command
         else:
-            assert first == "source", f"{command}: not a command that the tests know"
+            assert first in ("source", "pip"), f"{command}: not a command that the tests know"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The entry points as people call them: help, prediction, and errors of a line or two."""
+"""The entry points as people call them: prediction, and errors of a line or two."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 
-from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL
+from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
 from loco.data.features import FeatureLayout
 from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
 from loco.runs.checkpoints import load_module
+from loco.runs.entry import readable
 
 
 def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -44,14 +47,6 @@ def trained(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     (run,) = (folder / "outputs" / "train").iterdir()
     assert (run / "metrics.json").is_file()
     return run
-
-
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py", "make_synthetic.py"])
-def test_help(script: str, tmp_path: Path) -> None:
-    done = call(script, "--help", cwd=tmp_path)
-    assert done.returncode == 0
-    assert script in done.stdout
-    assert "Traceback" not in done.stderr
 
 
 def test_predict_needs_no_annotations(trained: Path, synthetic_root: Path, tmp_path: Path) -> None:
@@ -117,6 +112,17 @@ def test_errors_of_a_checkpoint(tmp_path: Path) -> None:
 def test_errors_of_missing_values(trained: Path, tmp_path: Path) -> None:
     assert_error(call("evaluate.py", cwd=tmp_path), "ckpt_path=… is needed; --help says more")
     assert_error(call("predict.py", f"ckpt_path={trained}", cwd=tmp_path), "data.root")
+
+
+def test_tensorboard_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
+    config = compose_config("train", ["logger=tensorboard", f"output_dir={tmp_path}"])
+    with pytest.raises(InstantiationException) as raised:
+        instantiate(config.logger)
+    assert readable(raised.value) == (
+        "logger=tensorboard needs TensorBoard: pip install 'loco-dave[tensorboard]'"
+    )
 
 
 @pytest.mark.slow

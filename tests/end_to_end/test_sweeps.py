@@ -24,7 +24,8 @@ TINY = [*TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=1"]
 
 def start(*words: str, cwd: Path, script: str = "train.py", **env: str) -> subprocess.Popen[str]:
     """`python scripts/train.py …` in a folder of its own."""
-    given = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(ROOT / "tests")}
+    path = os.pathsep.join(str(ROOT / name) for name in ("src", "tests"))
+    given = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": path}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "scripts" / script), *words],
         cwd=cwd,

@@ -90,7 +90,7 @@ def test_what_the_page_says(page: Path, run: Path) -> None:
                   "Validation mAP", "What the best predictions are", "mAP by kind of event",
                   "Local cross-modal coherence", "LCC: width σ", "window_size: 8"):  # fmt: skip
         assert words in text, words
-    assert "python scripts/train.py attention=cdp &#x27;data.layout.fps=${x}&#x27;" in text
+    assert "loco train attention=cdp &#x27;data.layout.fps=${x}&#x27;" in text
     assert "<title>my run" in text
     for name in RunFolder(run).annotations.class_names:
         assert f'<th scope="row">{name}</th>' in text

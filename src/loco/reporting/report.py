@@ -72,7 +72,7 @@ def write_report(
     the page says why.
 
     Args:
-        run_folder: what `scripts/train.py` left.
+        run_folder: what `loco train` left.
         videos: test videos that can be looked at, evenly spread over all of them.
         module: the trained module, if it is at hand; else the best checkpoint is read.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,10 +15,6 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import LocoError
-
-# Threads that spin for long while they wait for one another slow a shared machine down several
-# times over; not to spin at all slows down an idle one. Read when torch is loaded, after this.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 log = logging.getLogger("loco")
 

@@ -53,6 +53,22 @@ def read_log(path: str | Path) -> dict[str, Curve]:
     return {name: Curve(*np.array(points).T) for name, points in sorted(columns.items())}
 
 
+def tensorboard_logger(**settings: Any) -> Any:
+    """Lightning's logger of these settings.
+
+    Raises:
+        LocoError: TensorBoard is not installed.
+    """
+    from lightning.pytorch.loggers import TensorBoardLogger  # here: tables read logs without torch
+
+    try:
+        return TensorBoardLogger(**settings)
+    except ModuleNotFoundError:
+        raise LocoError(
+            "logger=tensorboard needs TensorBoard: pip install 'loco-dave[tensorboard]'"
+        ) from None
+
+
 def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
     """Begin the CSV log of a resumed run with what an earlier one logged.
 
@@ -61,7 +77,7 @@ def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
         folder: of the earlier run.
         steps: how many of its optimiser steps count.
     """
-    from lightning.pytorch.loggers import CSVLogger  # here: tables read logs without torch
+    from lightning.pytorch.loggers import CSVLogger
 
     earlier = folder / "logs" / "metrics.csv"
     if not earlier.is_file():

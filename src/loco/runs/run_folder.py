@@ -23,7 +23,7 @@ from loco.training.module import LocalizationModule
 
 
 class RunFolder:
-    """What `scripts/train.py` left; each part is read when it is first asked for.
+    """What `loco train` left; each part is read when it is first asked for.
 
     Args:
         path: the folder.
@@ -55,7 +55,7 @@ class RunFolder:
             return None
         words = [str(word) for word in OmegaConf.to_container(OmegaConf.load(noted))]  # type: ignore[union-attr]
         quoted = [f"'{word}'" if set(word) & set(' ${}[]()*?;&|<>"') else word for word in words]
-        return " ".join(["python scripts/train.py", *quoted])
+        return " ".join(["loco train", *quoted])
 
     @cached_property
     def metrics(self) -> dict[str, float]:

@@ -14,13 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
 
 from loco.errors import CheckpointError, LocoError
 from loco.runs.entry import USER_ERRORS, readable
@@ -138,6 +135,8 @@ def _note_failure(folder: Path, error: Exception) -> None:
 @contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
     """Whether no other process works in a folder; keeps others out meanwhile."""
+    from filelock import FileLock, Timeout  # here, as --help needs none
+
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
@@ -205,6 +204,9 @@ class SweepSummary(Callback):
         print(f"{sweep}: {done} of {len(became)} jobs finished")
         if done == len(became):
             return
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table("job", "", "why")
         for folder, state in became.items():
             if state != "finished":

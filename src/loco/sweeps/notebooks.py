@@ -1,10 +1,11 @@
 """What the notebooks start from: a finished run, or sweep, made in small where there is none.
 
-Runs are looked for where the scripts leave them, in the repository's `outputs/train` and
-`multirun/train`. Small ones go to `outputs/notebooks`, are made once, and take tens of seconds.
+Runs are looked for where the commands leave them, in `outputs/train` and `multirun/train` of the
+repository, or of the working folder where loco is installed without one. Small ones go to
+`outputs/notebooks`, are made once, and take tens of seconds.
 
     LOCO_RUN, LOCO_SWEEP   the folder to look at, instead of the newest
-    LOCO_OUTPUTS           instead of the repository's outputs
+    LOCO_OUTPUTS           instead of that `outputs`
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from loco.runs.jobs import job_folders, status
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+_REPOSITORY = Path(__file__).resolve().parents[3]
+HOME = _REPOSITORY if (_REPOSITORY / "notebooks").is_dir() else Path.cwd()
 SMALL = (
     "+data.generator.num_videos=[64,12,24]", "+data.generator.num_classes=3",
     "+data.generator.difficulty=0.5",
@@ -104,19 +106,16 @@ def _small_run(name: str, overrides: Iterable[str] = ()) -> Path:
 def _train(folder: Path, *words: str) -> None:
     print(f"training in small, once; it goes to {folder}")
     data = _outputs() / "notebooks" / "data"
-    script = REPOSITORY / "scripts" / "train.py"
-    if not script.is_file():
-        raise LocoError(f"{script}: no run was found, and none can be made without the repository")
     done = subprocess.run(
-        [sys.executable, str(script), *words, f"data.root={data}"],
-        cwd=REPOSITORY, capture_output=True, text=True,
+        [sys.executable, "-m", "loco.cli", "train", *words, f"data.root={data}"],
+        cwd=HOME, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
         raise LocoError(f"training in small failed:\n{done.stderr[-2000:]}")
 
 
 def _outputs() -> Path:
-    return Path(os.environ.get("LOCO_OUTPUTS", REPOSITORY / "outputs")).resolve()
+    return Path(os.environ.get("LOCO_OUTPUTS", HOME / "outputs")).resolve()
 
 
 def _newest(parent: Path) -> list[Path]:

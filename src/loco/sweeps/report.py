@@ -66,7 +66,7 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
     """Write the page of a sweep; returns its path.
 
     Args:
-        table: what `scripts/tabulate.py` prints.
+        table: what `loco tabulate` prints.
         path: the file to write; links to reports of jobs are relative to it.
         title: what the page is called.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from loco import cli
 from loco.data.annotations import Annotations, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.data.synthetic.config import random_stream
@@ -561,7 +561,7 @@ def made_by_command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lis
 @pytest.fixture(scope="module")
 def main() -> Callable[[list[str]], int]:
     """The command in this process, which spares its start."""
-    return runpy.run_path(str(PROJECT / "scripts" / "make_synthetic.py"))["main"]
+    return lambda words: cli.main(["make-synthetic", *words])
 
 
 def test_command_makes_data_and_a_plot(made_by_command: tuple[Path, list[str]]) -> None:

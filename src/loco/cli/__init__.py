@@ -1,0 +1,80 @@
+"""The console command `loco`: its first word says what to do, the others are handed on.
+
+The topmost room: it may import every other one, and none imports it. Each command is a file that
+reads its words and calls what does the work; it is imported when it is called, and what is slow to
+import waits until its words are read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+
+from loco import __version__
+from loco.errors import LocoError
+
+COMMANDS = {
+    "make-synthetic": "make the synthetic benchmark, the default data",
+    "describe": "what an annotation file holds, and which settings suit it",
+    "train": "train a detector and test its best checkpoint; with -m a sweep",
+    "evaluate": "repeat the test of a checkpoint, or test it on other data",
+    "predict": "find the events of videos without annotations",
+    "report": "a finished run as a page to look at",
+    "tabulate": "the results of sweeps as a table",
+    "dashboard": "a W&B workspace for the project's runs",
+}
+PAGE = """\
+Dense audio-visual event localization: train, compare, look, publish.
+
+  loco COMMAND …
+
+{commands}
+
+  loco COMMAND --help    what a command takes
+  loco --version
+
+For example:
+
+  loco make-synthetic
+  loco train attention=cdp trainer.max_epochs=20
+  loco train -m attention=fixed,cdp seed=0,1,2
+  loco train --config-dir my_conf data=mine
+  loco tabulate multirun/train/…"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the words after `loco`; by default those that the process was started with.
+
+    Returns:
+        the exit status: 0, 1 after an error that the user can mend, 2 for wrong words, 130 after
+        Ctrl-C.
+    """
+    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if name in ("-h", "--help"):
+        print(PAGE.format(commands="\n".join(f"  {k:<16}{v}" for k, v in COMMANDS.items())))
+        return 0
+    if name == "--version":
+        print(f"loco {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {close[0]}?" if close else "loco --help lists them"
+        print(f"error: no command {name!r}; {hint}", file=sys.stderr)
+        return 2
+    # Threads that spin for long while they wait for one another slow a shared machine down several
+    # times over; not to spin at all slows down an idle one. Read when torch is loaded, after this.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    command = importlib.import_module(f"loco.cli.{name.replace('-', '_')}")
+    try:
+        status: int = command.main(rest)
+    except (LocoError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status

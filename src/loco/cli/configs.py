@@ -1,0 +1,48 @@
+"""Where the configurations lie, and how commands get theirs from them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from loco.data.features import FeatureLayout
+
+
+def config_folder() -> Path:
+    """The configurations: inside an installed package, or in the repository of an editable one."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parents[1] / "conf"
+
+
+def run_composed(name: str, task: Callable[[DictConfig], Any], arguments: list[str]) -> int:
+    """Let Hydra compose `{name}.yaml` from a command's words, and call the task with it.
+
+    Args:
+        name: of the command and of its configuration.
+        task: what is called; in a sweep once a job, also in other processes.
+        arguments: overrides and Hydra's own options.
+    """
+    import hydra
+
+    sys.argv = [f"loco {name}", *arguments]  # Hydra reads nothing else
+    compose = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)
+    compose(task)()
+    return 0
+
+
+def find_layout(name: str, own: Path | None = None) -> FeatureLayout:
+    """The layout of `data/{name}.yaml`, in a user's own folder of configurations or in ours.
+
+    Raises:
+        LocoError: there is none.
+    """
+    from loco.data.layouts import read_layout
+
+    theirs = own is not None and (own / "data" / f"{name}.yaml").is_file()
+    return read_layout((own if own and theirs else config_folder()) / "data", name)

@@ -1,0 +1,90 @@
+"""Say what an annotation file holds, and which settings suit it on a feature grid.
+
+The grid is that of a layout, or given in numbers: frames a second, and the frames that a feature
+vector sees and that lie between two of them.
+
+loco describe data/synthetic/annotations.json
+loco describe mine.json --config-dir my_conf --layout mine
+loco describe mine.json --fps 16 --window 16 --stride 4 --plot mine.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loco.cli.configs import find_layout
+from loco.errors import LocoError
+
+if TYPE_CHECKING:
+    from loco.structures import TimeGrid
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        _describe(args)
+    except ValueError as error:  # of a grid, or of a picture's format
+        raise LocoError(str(error)) from None
+    return 0
+
+
+def _describe(args: argparse.Namespace) -> None:
+    from loco.data.annotations import read_annotations
+    from loco.data.describe import advise, describe_splits
+    from loco.data.describe_tables import advice_lines, description_table, levels_table
+    from loco.runs.results import show
+
+    grid = _grid(args)
+    annotations = read_annotations(args.annotations)
+    advice = advise(annotations, grid, args.levels)
+    show(description_table(describe_splits(annotations), str(args.annotations)))
+    print(f"grid: {grid.fps:g} fps, window {grid.window}, stride {grid.stride} frames: a step "
+          f"is {grid.stride / grid.fps:.3g} s")  # fmt: skip
+    show(levels_table(advice))
+    print("\n".join(advice_lines(advice)))
+    if args.plot is not None:
+        from loco.reporting.figures import plot_data
+
+        args.plot.parent.mkdir(parents=True, exist_ok=True)
+        plot_data(annotations, advice).savefig(args.plot, dpi=150)
+        print(f"drawn in {args.plot}")
+
+
+def _grid(args: argparse.Namespace) -> TimeGrid:
+    given = (args.fps, args.window, args.stride)
+    if given == (None, None, None):
+        if args.layout is None:
+            print("steps as in the synthetic data; --layout NAME takes another's\n")
+        return find_layout(args.layout or "synthetic", args.config_dir).grid
+    if args.layout is not None or None in given:
+        raise LocoError("expected --layout, or --fps, --window and --stride together")
+    from loco.structures import TimeGrid
+
+    return TimeGrid(*given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="loco describe",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("annotations", type=Path, help="annotation file in UnAV-100's form")
+    add("--layout", metavar="NAME", help="grid of data=NAME (default: synthetic)")
+    add("--config-dir", type=Path, metavar="DIR", help="folder of your own, with data/NAME.yaml")
+    add("--fps", type=float, help="frames a second")
+    add("--window", type=int, help="frames that a feature vector sees")
+    add("--stride", type=int, help="frames from one feature vector to the next")
+    add(
+        "--levels",
+        type=int,
+        choices=range(1, 11),
+        metavar="N",
+        help="levels of the pyramid (default: as many as the events need)",
+    )
+    add("--plot", type=Path, metavar="FILE", help="draw the data set (.png, .pdf or .svg)")
+    return parser

@@ -1,0 +1,16 @@
+"""Repeat the test of a checkpoint, on its own data or on other data of the same classes."""
+
+from omegaconf import DictConfig
+
+from loco.cli.configs import run_composed
+from loco.runs.entry import user_errors
+from loco.runs.processes import run_task
+
+
+@user_errors
+def task(config: DictConfig) -> None:
+    run_task("loco.runs.evaluate.evaluate", config)
+
+
+def main(arguments: list[str]) -> int:
+    return run_composed("evaluate", task, arguments)

@@ -1,0 +1,16 @@
+"""Find the events of videos without annotations."""
+
+from omegaconf import DictConfig
+
+from loco.cli.configs import run_composed
+from loco.runs.entry import user_errors
+from loco.runs.processes import run_task
+
+
+@user_errors
+def task(config: DictConfig) -> None:
+    run_task("loco.runs.predict.predict", config)
+
+
+def main(arguments: list[str]) -> int:
+    return run_composed("predict", task, arguments)

@@ -1,0 +1,136 @@
+"""The console command: its pages, its errors, what it imports; and the names of the package."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import loco
+from helpers import ROOT
+from loco.cli import COMMANDS, main
+from loco.cli.configs import config_folder, find_layout
+from loco.cli.report import main as report_main
+from loco.errors import LocoError
+from loco.reporting.report import MAX_VIDEOS
+
+SCRIPTS = {"describe_data": "describe", "wandb_dashboard": "dashboard"}
+SLOW = {"torch", "lightning", "matplotlib", "rich", "filelock", "wandb", "tensorboard"}
+
+
+def run(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words], cwd=cwd, env=os.environ | {"COLUMNS": "120"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def test_the_page_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--help"], ["-h"]):
+        assert main(words) == 0
+        page = capsys.readouterr().out
+        for name, summary in COMMANDS.items():
+            assert f"  {name} " in page
+            assert summary in page
+        assert all(len(line) <= 80 for line in page.splitlines())
+
+
+def test_every_command_has_a_file() -> None:
+    files = {path.stem for path in (ROOT / "src" / "loco" / "cli").glob("[a-z]*.py")}
+    assert files - {"configs"} == {name.replace("-", "_") for name in COMMANDS}
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"loco {loco.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("trian", "did you mean train?"), ("make_synthetic", "did you mean make-synthetic?"),
+     ("describe_data", "did you mean describe?"), ("wandb_dashboard", "did you mean dashboard?"),
+     ("xyz", "loco --help")],
+)  # fmt: skip
+def test_an_unknown_command(word: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([word]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("error: ")
+    assert hint in complaint
+    assert complaint.count("\n") == 1
+
+
+def test_errors_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("report", "tabulate", "describe"):
+        assert main([command, str(tmp_path)]) == 1
+        complaint = capsys.readouterr().err
+        assert complaint.startswith("error: ")
+        assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "scripts").glob("*.py")))
+def test_a_script_is_the_same_as_its_command(script: str, tmp_path: Path) -> None:
+    """And neither imports for its help what takes seconds."""
+    command = SCRIPTS.get(script, script.replace("_", "-"))
+    check = (
+        "import atexit, sys; from loco.cli import main\n"
+        f"atexit.register(lambda: print(*({SLOW} & sys.modules.keys()), file=sys.stderr))\n"
+        f"sys.exit(main([{command!r}, '--help']))"
+    )
+    ours = run("-c", check, cwd=tmp_path)
+    theirs = run(str(ROOT / "scripts" / f"{script}.py"), "--help", cwd=tmp_path)
+    assert (ours.returncode, theirs.returncode) == (0, 0), theirs.stderr
+    assert ours.stdout == theirs.stdout
+    assert f"loco {command}" in ours.stdout
+    assert ours.stderr.split() == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_as_a_module(tmp_path: Path) -> None:
+    done = run("-m", "loco.cli", "nothing", cwd=tmp_path)
+    assert done.returncode == 2
+
+
+def test_threads_spin_shortly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    main(["tabulate", str(tmp_path)])
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+
+
+def test_the_report_has_as_many_videos_as_a_runs_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        report_main(["--help"])
+    assert f"(default: {MAX_VIDEOS})" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_users_own_layouts(tmp_path: Path) -> None:
+    assert config_folder() == ROOT / "conf"
+    text = (ROOT / "conf" / "data" / "unav100_onepeace.yaml").read_text()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text(text.replace("stride: 4", "stride: 5"))
+    assert find_layout("mine", tmp_path).grid.stride == 5
+    assert find_layout("unav100_onepeace", tmp_path).grid.stride == 4
+    with pytest.raises(LocoError, match="no layout 'other'"):
+        find_layout("other", tmp_path)
+
+
+# -- the names of the package ---------------------------------------------------------------------
+
+
+def test_import_is_lazy() -> None:
+    done = run("-c", "import loco, sys; print('torch' in sys.modules, 'numpy' in sys.modules)\n"
+                     "loco.TimeGrid; print('torch' in sys.modules)")  # fmt: skip
+    assert done.stdout.split() == ["False", "False", "True"], done.stderr
+
+
+def test_names_exist_and_are_documented() -> None:
+    for name in loco.__all__:
+        part = getattr(loco, name)
+        assert part.__name__ == name
+        assert part.__module__.startswith("loco.")
+        assert name in (loco.__doc__ or "")
+        assert name in dir(loco)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = loco.nothing
