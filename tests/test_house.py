@@ -19,7 +19,7 @@ from docs.house import (
     words_of,
 )
 
-HANDS_ON = ("reporting/figures",)
+HANDS_ON = {"cli", "reporting/figures"}
 """Packages whose `__init__` hands on the names of its files."""
 
 
