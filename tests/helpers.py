@@ -62,6 +62,14 @@ class StopAfter(lightning.Callback):
             raise Stopped
 
 
+class InterruptAfter(StopAfter):
+    """Ctrl-C at the start of an epoch."""
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise KeyboardInterrupt
+
+
 class Noted(lightning.Callback):
     """A step of a user's own at the end of a run: says what it was given."""
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from helpers import Composer, tiny_config
+from helpers import Composer, Stopped, tiny_config
 from loco.reporting.wandb_logging import WandbMedia
 from loco.runs.train import train
 
@@ -70,7 +73,7 @@ def run_folder(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("sweep") / "seed-4"
     train(
         tiny_config(
-            synthetic_root, folder, "seed=4", "logger=wandb", "logger.offline=true",
+            synthetic_root, folder, "seed=4", "logger=wandb", "logger.wandb.offline=true",
             "trainer.log_every_n_steps=1", "callbacks.wandb.num_videos=2",
         )
     )  # fmt: skip
@@ -147,9 +150,62 @@ def test_the_run_is_named_grouped_configured_and_closed(run_folder: Path) -> Non
 def test_another_attention_and_no_lcc(tiny: Composer) -> None:
     """Strategies without windows, and models without LCC's space, log what they have."""
     train(
-        tiny("logger=wandb", "logger.offline=true", "trainer.max_epochs=1", "attention=global",
-             "correspondence=none", "callbacks.wandb.num_videos=1")
+        tiny(
+            "logger=wandb", "logger.wandb.offline=true", "trainer.max_epochs=1",
+            "attention=global", "correspondence=none", "callbacks.wandb.num_videos=1",
+        )
     )  # fmt: skip
+
+
+def test_several_loggers_are_several(tiny: Composer, tmp_path: Path) -> None:
+    """And the CSV log, which the report reads, is always there."""
+    train(tiny("logger=[csv,tensorboard,wandb]", "logger.wandb.offline=true",
+               "trainer.max_epochs=1", "callbacks.wandb.num_videos=0", "report=true"))  # fmt: skip
+    run = tmp_path / "run"
+    assert len(list(run.rglob("run-*.wandb"))) == 1
+    assert list(run.rglob("events.out.tfevents*"))
+    assert "val/mAP" in (run / "logs" / "metrics.csv").read_text()
+    assert "No training curves" not in (run / "report.html").read_text()
+
+
+def exit_code(folder: Path) -> int:
+    """How the only W&B run of a folder ended."""
+    (file,) = folder.rglob("run-*.wandb")
+    (end,) = (r for r in finished_records(file) if r.WhichOneof("record_type") == "exit")
+    return int(end.exit.exit_code)
+
+
+def test_each_job_has_a_run_of_its_own_whatever_ended_the_one_before(
+    tiny: Composer, tmp_path: Path
+) -> None:
+    """In one process, as the jobs of a sweep: an exception, Ctrl-C, a fault in the results."""
+    common = ["logger=wandb", "logger.wandb.offline=true", "callbacks.wandb.num_videos=0"]
+    stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 1}"
+    with pytest.raises(Stopped):
+        train(tiny(*common, stop, output="stopped"))
+    interrupt = "+callbacks.stop={_target_: helpers.InterruptAfter, epoch: 1}"
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(*common, interrupt, output="interrupted"))
+    (tmp_path / "faulty" / "metrics.json.part").mkdir(parents=True)
+    with pytest.raises(OSError, match="metrics"):
+        train(tiny(*common, "trainer.max_epochs=1", output="faulty"))
+    train(tiny(*common, "trainer.max_epochs=1", output="good"))
+    names = ("stopped", "interrupted", "faulty", "good")
+    assert [exit_code(tmp_path / name) for name in names] == [1, 1, 1, 0]
+
+
+def test_without_a_login(tmp_path: Path) -> None:
+    """A line that names the way out, before the data is read."""
+    known = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "loco.cli", "train", "logger=wandb", "data=unav100_i3d_vggish"],
+        env=known | {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}, cwd=tmp_path,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "WANDB_MODE=offline" in line
+    assert "Traceback" not in done.stderr
 
 
 def test_bad_settings_are_refused() -> None:

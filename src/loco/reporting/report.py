@@ -160,7 +160,8 @@ class _Report:
     ) -> list[str]:
         run = self.run
         figures = [plot_map({"this run": run.metrics})]
-        curves = self._or_else("training curves", lambda: run.log, {})
+        trained = not str(run.config.get("task", "")).startswith("loco.runs.evaluate.")
+        curves = self._or_else("training curves", lambda: run.log, {}) if trained else {}
         if "train/loss" in curves:
             figures.append(plot_losses(curves))
         if "val/mAP" in curves:

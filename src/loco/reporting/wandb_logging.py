@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from loco.data.datamodule import AVDataModule
+from loco.errors import LocoError
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision, precision_recall
 from loco.reporting.figures import plot_similarity, plot_timeline
@@ -45,12 +47,30 @@ def wandb_logger(save_dir: str | Path, **settings: Any) -> WandbLogger:
     Args:
         save_dir: the run's folder.
         **settings: of the `WandbLogger`, such as `project` and `offline`.
+
+    Raises:
+        LocoError: W&B knows no account, and is not told to work without.
     """
+    if not settings.get("offline") and os.environ.get("WANDB_MODE", "online") == "online":
+        _check_login()
     folder = Path(save_dir)
     Path(folder).mkdir(parents=True, exist_ok=True)
     return WandbLogger(
         save_dir=folder, **{"name": folder.name, "group": folder.parent.name} | settings
     )
+
+
+def _check_login() -> None:
+    way_out = "WANDB_MODE=offline writes the run to its folder, and `wandb sync` uploads it later"
+    try:
+        known = wandb.login(prompt=False)
+    except wandb.errors.Error as error:  # a wrong key, or no network
+        reason = str(error).splitlines()[0]
+        raise LocoError(f"logger=wandb: {reason}; {way_out}") from error
+    if not known:
+        raise LocoError(
+            f"logger=wandb needs an account: `wandb login`, or WANDB_API_KEY; without, {way_out}"
+        )
 
 
 def wandb_run(trainer: lightning.Trainer) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -34,7 +35,7 @@ def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any
             print(f"error: {readable(error)}", file=sys.stderr)
             sys.exit(getattr(error, "exit_code", 1))
         except KeyboardInterrupt:
-            print("interrupted; ckpt_path=<this run's folder> goes on from its last epoch, "
+            print(f"interrupted; ckpt_path={config.output_dir} goes on from its last epoch, "
                   "and resume_sweep=true with a sweep", file=sys.stderr)  # fmt: skip
             sys.exit(130)
 
@@ -58,6 +59,11 @@ def readable(error: Exception) -> str:
     if isinstance(error, InstantiationException):
         if isinstance(error.__cause__, LocoError | ValueError):
             return str(error.__cause__)
+        if unknown := re.match(r"Error locating target '([^']+)'", str(error)):
+            return (
+                f"{unknown[1]}: there is no such part; a file of your own is found if its folder "
+                "is on PYTHONPATH"
+            )
         return " ".join(str(error).split())
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}=… is needed; --help says more"

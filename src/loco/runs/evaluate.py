@@ -53,7 +53,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         output, test = Path(config.output_dir), tested_videos(data, module)
         output.mkdir(parents=True, exist_ok=True)
-        evaluated = dict(module.hparams) | {"data": settings, "output_dir": str(output)}
+        evaluated = dict(module.hparams) | {
+            "data": settings, "output_dir": str(output), "task": "loco.runs.evaluate.evaluate",
+        }  # fmt: skip
         OmegaConf.save(evaluated, output / "config.yaml", resolve=True)
         write_results(output, module, metrics, test)
         title = f"{data.test_split} mAP, {len(test)} videos"

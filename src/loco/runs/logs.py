@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from loco.errors import LocoError
 
@@ -67,6 +71,33 @@ def tensorboard_logger(**settings: Any) -> Any:
         raise LocoError(
             "logger=tensorboard needs TensorBoard: pip install 'loco-dave[tensorboard]'"
         ) from None
+
+
+def build_loggers(config: DictConfig) -> list[Any]:
+    """The CSV log, and the loggers of the config that are not set to null."""
+    others = (config.get("logger") or {}).values()
+    return [instantiate(logger) for logger in (config.csv_log, *others) if logger]
+
+
+@contextmanager
+def closing_wandb() -> Iterator[None]:
+    """Close a W&B run that is left open, as a failed one; one from before, too.
+
+    The next job of a sweep in this process would log into it. A run that came to its end is closed
+    by its callback.
+    """
+    _close_wandb()
+    try:
+        yield
+    except BaseException:
+        _close_wandb()
+        raise
+
+
+def _close_wandb() -> None:
+    wandb = sys.modules.get("wandb")  # imported only by who logs to it
+    if wandb is not None and wandb.run is not None:
+        wandb.finish(exit_code=1)
 
 
 def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:

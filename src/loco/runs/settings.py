@@ -13,7 +13,7 @@ from loco.errors import LocoError
 
 # settings that may differ between a finished job and the one that would repeat it
 INCIDENTAL = (
-    "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "report",
+    "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "csv_log", "report",
 )  # fmt: skip
 # where parts stood before 0.2.0
 FORMER = re.compile(

@@ -14,7 +14,7 @@ from loco.data.datamodule import AVDataModule
 from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import build_module, check_resumes, find_checkpoint, load_tested
-from loco.runs.logs import continue_log
+from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.results import (
     metrics_table,
     show,
@@ -38,11 +38,17 @@ def train(config: DictConfig) -> dict[str, float]:
     Raises:
         IncompleteError: at the end, where a test video turned out to be unusable.
     """
+    with closing_wandb():
+        return _train(config)
+
+
+def _train(config: DictConfig) -> dict[str, float]:
     began = time.perf_counter()
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
     if resume:
         log.info("resuming from %s", resume)
+    loggers = build_loggers(config)  # a missing login is told before the data is read
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data: AVDataModule = instantiate(config.data)
     data.prepare_data()
@@ -56,9 +62,7 @@ def train(config: DictConfig) -> dict[str, float]:
     if resume:
         steps = check_resumes(resume, module, kept)
     callbacks = build_callbacks(config)
-    trainer: lightning.Trainer = instantiate(
-        config.trainer, callbacks=callbacks, logger=instantiate(config.logger)
-    )
+    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, output / "config.yaml", resolve=True)
