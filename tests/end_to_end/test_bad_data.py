@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +80,54 @@ def test_float64_is_told_once(
         train(own())
     (line,) = [line for line in caplog.messages if "float64" in line]
     assert "21 files hold float64" in line
+
+
+def call(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "loco.cli", *words], cwd=cwd, capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | env,
+    )  # fmt: skip
+
+
+def rename_classes(root: Path, names: list[str]) -> None:
+    path = root / "annotations.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    for video in content["database"].values():
+        for event in video["annotations"]:
+            event["label"] = names[event["label_id"]]
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_any_names_whatever_the_locale_and_the_terminal(
+    own: Composer, tmp_path: Path, encoding: str
+) -> None:
+    """Train, evaluate, predict, report, tabulate and describe under the C locale."""
+    names = ["狗叫 🐕", "Gespräch $5 [bold]<b>", '=cash $$, "x"']
+    rename_classes(tmp_path / "own", names)
+    locale = {
+        "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C", "PYTHONIOENCODING": encoding
+    }  # fmt: skip
+    own_data, run = tmp_path / "own", tmp_path / "run"
+    words = [
+        "data=unav100_i3d_vggish", f"data.root={own_data / 'features'}", "data.num_workers=0",
+        f"data.annotations={own_data / 'annotations.json'}", "data.batch_size=4",
+        "trainer.max_epochs=1", "model.dim=16", "model.heads=2", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    commands = {
+        "train": ["train", *words, f"hydra.run.dir={run}"],
+        "evaluate": ["evaluate", f"ckpt_path={run}", "hydra.run.dir=again"],
+        "predict": ["predict", f"ckpt_path={run}", f"data.root={own_data / 'features'}",
+                    "formats=[json,csv,srt,vtt,audacity,elan]", "hydra.run.dir=found"],
+        "report": ["report", str(run)],
+        "tabulate": ["tabulate", str(run), "--html", "sweep.html"],
+        "describe": ["describe", str(own_data / "annotations.json"), "--plot", "data.png"],
+    }  # fmt: skip
+    for name, command in commands.items():
+        done = call(*command, cwd=tmp_path, **locale)
+        assert done.returncode == 0, (name, done.stderr.decode("utf-8", "replace")[-3000:])
+    for folder in (run, tmp_path / "again"):
+        metrics = json.loads((folder / "metrics.json").read_bytes().decode("utf-8"))
+        assert set(metrics["per_class"]) == set(names)
+        assert "狗叫" in (folder / "report.html").read_bytes().decode("utf-8")

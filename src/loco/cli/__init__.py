@@ -14,6 +14,7 @@ import sys
 
 from loco import __version__
 from loco.errors import LocoError
+from loco.runs.streams import replace_unshowable
 
 COMMANDS = {
     "make-synthetic": "make the synthetic benchmark, the default data",
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         the exit status: 0, 1 after an error that the user can mend, 2 for wrong words, 130 after
         Ctrl-C.
     """
+    replace_unshowable()
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help"):
         print(PAGE.format(commands="\n".join(f"  {k:<16}{v}" for k, v in COMMANDS.items())))
@@ -72,6 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
     command = importlib.import_module(f"loco.cli.{name.replace('-', '_')}")
     try:
         status: int = command.main(rest)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (LocoError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import LocoError
+from loco.runs.streams import replace_unshowable
 
 log = logging.getLogger("loco")
 
@@ -43,7 +44,8 @@ def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any
 
 
 def quieten() -> None:
-    """Leave out what Lightning tells its own developers and advertises."""
+    """Leave out what Lightning tells its own developers, and what a stream cannot show."""
+    replace_unshowable()
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         r".*treespec, LeafSpec.*",

@@ -55,7 +55,8 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON by way of a temporary file, so that a killed run leaves no half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(path.suffix + ".part")
-    unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
 
 
