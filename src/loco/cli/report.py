@@ -25,6 +25,13 @@ def main(arguments: list[str]) -> int:
         default=100,
         help="test videos that can be looked at, evenly spread over all (default: %(default)s)",
     )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="a package of your own whose parts the run's files may name; may be repeated",
+    )
     args = parser.parse_args(arguments)
 
     from loco.reporting.report import write_report
@@ -32,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
     quieten()
     began = time.perf_counter()
-    path = write_report(args.run, videos=args.videos)
+    path = write_report(args.run, videos=args.videos, trust=args.trust)
     size = path.stat().st_size / 1e6
     print(f"{path}: {size:.1f} MB, took {time.perf_counter() - began:.0f} s")
     return 0

@@ -13,7 +13,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,8 @@ def write_report(
     *,
     videos: int = MAX_VIDEOS,
     module: LocalizationModule | None = None,
+    data: AVDataModule | None = None,
+    trust: Sequence[str] = (),
 ) -> Path:
     """Write `report.html` into a finished run's folder.
 
@@ -75,11 +77,16 @@ def write_report(
         run_folder: what `loco train` left.
         videos: test videos that can be looked at, evenly spread over all of them.
         module: the trained module, if it is at hand; else the best checkpoint is read.
+        data: its data, likewise; else what the folder's configuration names.
+        trust: packages besides this suite whose classes the folder may name.
 
     Raises:
         LocoError: the folder is not that of a finished run.
     """
-    report = _Report(RunFolder(run_folder), videos, module)
+    run = RunFolder(run_folder, trust)
+    if data is not None:
+        run.data = data
+    report = _Report(run, videos, module)
     template = resources.files("loco.reporting").joinpath("report_template.html").read_text("utf-8")
     values = report.values()
     page = re.sub(r"@@([A-Z_]+)@@", lambda match: values[match[1]], template)
@@ -105,7 +112,7 @@ class RunReport(lightning.Callback):
     def on_results(self, folder: Path, module: LocalizationModule, data: AVDataModule) -> None:
         """Write it into the run's folder."""
         if self.enabled:
-            path = write_report(folder, videos=self.videos, module=module)
+            path = write_report(folder, videos=self.videos, module=module, data=data)
             log.info("%s: open it in a browser", path)
 
 

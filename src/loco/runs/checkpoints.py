@@ -15,11 +15,13 @@ from omegaconf import OmegaConf
 from loco.data.datamodule import AVDataModule
 from loco.errors import CheckpointError
 from loco.runs.settings import flat, refuse_former
+from loco.runs.trusted import build_trusted
 from loco.training.callbacks import BestCheckpoint, LastCheckpoint, WeightEMA
 from loco.training.module import LocalizationModule
 
 log = logging.getLogger(__name__)
 
+NEEDED = ("model", "data", "visual_channels", "audio_channels", "class_names")
 MODEL_KEYS = ("model", "attention", "correspondence")
 
 
@@ -53,34 +55,74 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # whatever a damaged file makes torch raise
         raise CheckpointError(
             f"{file}: expected a checkpoint that this suite wrote, but reading it failed "
-            f"({str(error).splitlines()[0][:100]})"
+            f"({(str(error).splitlines() or [type(error).__name__])[0][:100]})"
         ) from error
-    if not isinstance(checkpoint, dict) or "model" not in checkpoint.get("hyper_parameters", {}):
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("hyper_parameters"), dict):
         raise CheckpointError(f"{file}: a checkpoint, but not one that this suite wrote")
+    settings = checkpoint["hyper_parameters"]
+    missing = [key for key in NEEDED if key not in settings]
+    missing += [key for key in ("state_dict", "epoch", "global_step") if key not in checkpoint]
+    if missing:
+        raise CheckpointError(
+            f"{file}: not a checkpoint that this suite wrote, or damaged: it has no "
+            + ", ".join(missing)
+        )
+    for name, value in checkpoint["state_dict"].items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise CheckpointError(f"{file}: its weights hold NaN or infinity ({name})")
     refuse_former(checkpoint["hyper_parameters"], file, CheckpointError)
     return checkpoint
 
 
 def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
-    """A module from what a checkpoint keeps of its config: parts, channels and class names."""
-    parts = OmegaConf.create({key: config[key] for key in MODEL_KEYS})
-    detector = instantiate(
-        parts.model,
-        visual_channels=config["visual_channels"],
-        audio_channels=config["audio_channels"],
-        num_classes=len(config["class_names"]),
-    )
+    """A module from one's own config: parts, channels and class names."""
+    parts = OmegaConf.create({key: config[key] for key in MODEL_KEYS if key in config})
+    detector = instantiate(parts.model, **_sizes(config))
     return LocalizationModule(detector, config["class_names"], config=config, **kwargs)
 
 
-def load_module(path: str | Path) -> LocalizationModule:
+def rebuild_module(
+    config: dict[str, Any], source: str | Path, trust: Sequence[str] = ()
+) -> LocalizationModule:
+    """The same from a config that a checkpoint keeps, which may be a stranger's.
+
+    Raises:
+        CheckpointError: it names other things than parts of this suite and of `trust`.
+    """
+    model = config["model"]
+    detector = build_trusted(model, source, trust, CheckpointError, **_sizes(config))
+    return LocalizationModule(detector, config["class_names"], config=config)
+
+
+def _sizes(config: dict[str, Any]) -> dict[str, int]:
+    return {
+        "visual_channels": config["visual_channels"],
+        "audio_channels": config["audio_channels"],
+        "num_classes": len(config["class_names"]),
+    }
+
+
+def load_module(path: str | Path, trust: Sequence[str] = ()) -> LocalizationModule:
     """The trained module in a checkpoint, or in a run's folder its best one.
 
     It is in evaluation mode and has the averaged weights.
+
+    Args:
+        path: of either.
+        trust: packages besides this suite whose classes the checkpoint may name, for a detector of
+            your own.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it names parts that are not trusted.
     """
-    checkpoint = load_checkpoint(find_checkpoint(path, best=True))
-    module = build_module(checkpoint["hyper_parameters"])
-    module.load_state_dict(checkpoint["state_dict"])
+    file = find_checkpoint(path, best=True)
+    checkpoint = load_checkpoint(file)
+    module = rebuild_module(checkpoint["hyper_parameters"], file, trust)
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{file}: its weights do not fit its model: {reason}") from None
     return module.eval()
 
 

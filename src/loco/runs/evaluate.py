@@ -27,6 +27,7 @@ from loco.runs.results import (
     write_results,
 )
 from loco.runs.settings import merged_data
+from loco.runs.trusted import build_trusted
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +40,11 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("evaluating %s", file)
-    module = load_module(file)
+    trust = list(config.trust or ())
+    module = load_module(file, trust)
     tested = describe_checkpoint(file, load_checkpoint(file))
     settings = merged_data(module.hparams["data"], config.data)
-    data: AVDataModule = instantiate(settings)
+    data: AVDataModule = build_trusted(settings, file, trust)
     data.prepare_data()
     data.setup("test")
     check_fits(file, module, data)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from loco.runs.folders import split_override
-from loco.runs.settings import flat
+from loco.runs.settings import flat, read_config
 
 RESULTS = ("metrics.json", "cost.json")
 FAILED = "failed.txt"
@@ -35,7 +35,7 @@ def find_twin(sweeps: Path, config: Any) -> Path | None:
     for name in RESULTS:
         for result in sorted(sweeps.rglob(name)):
             noted = result.with_name("config.yaml")
-            if noted.is_file() and flat(OmegaConf.load(noted)) == wanted:
+            if noted.is_file() and flat(read_config(noted)) == wanted:
                 return result.parent
     return None
 

@@ -15,6 +15,7 @@ from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
 from loco.runs.export import above, check_formats, write_predictions
 from loco.runs.results import detections_table, show, tell_incomplete
 from loco.runs.settings import merged_data
+from loco.runs.trusted import build_trusted
 from loco.structures import Events
 from loco.training.gather import merged
 
@@ -33,12 +34,13 @@ def predict(config: DictConfig) -> dict[str, Events]:
     _ = config.data.root  # where it is missing that is told before a checkpoint is loaded
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("predicting with %s", file)
-    module = load_module(file)
+    trust = list(config.trust or ())
+    module = load_module(file, trust)
     kept = {key: module.hparams["data"].get(key) for key in FILE_KEYS}
     settings = merged_data(kept, config.data)
     settings.annotations = config.data.annotations
     given = {str(key): value for key, value in settings.items() if value is not None}
-    given["layout"] = instantiate(settings.layout)
+    given["layout"] = build_trusted(settings.layout, file, trust)
     data = AVDataModule(**{"annotations": None, "batch_size": 1} | given)
     data.setup("predict")
     check_fits(file, module, data)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from loco.data.annotations import Annotations, Video, read_annotations
@@ -17,7 +17,8 @@ from loco.errors import AnnotationError, LocoError
 from loco.runs.checkpoints import load_module
 from loco.runs.logs import Curve, read_log
 from loco.runs.results import detailed_metrics
-from loco.runs.settings import refuse_former
+from loco.runs.settings import read_config, refuse_former
+from loco.runs.trusted import build_trusted
 from loco.structures import Events
 from loco.training.module import LocalizationModule
 
@@ -27,14 +28,16 @@ class RunFolder:
 
     Args:
         path: the folder.
+        trust: packages besides this suite whose classes its files may name.
 
     Raises:
         LocoError: there is no such folder, or no config.yaml and metrics.json in it; likewise from
             each part whose file is missing or damaged.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, trust: Sequence[str] = ()) -> None:
         self.path = Path(path)
+        self.trust = tuple(trust)
         for name in ("config.yaml", "metrics.json"):
             if not (self.path / name).is_file():
                 raise LocoError(f"{self.path}: expected the folder of a finished run, no {name}")
@@ -42,8 +45,7 @@ class RunFolder:
     @cached_property
     def config(self) -> DictConfig:
         """The run's whole configuration."""
-        config = OmegaConf.load(self.path / "config.yaml")
-        assert isinstance(config, DictConfig)
+        config = read_config(self.path / "config.yaml")
         refuse_former(config, self.path)
         return config
 
@@ -87,7 +89,7 @@ class RunFolder:
     @cached_property
     def data(self) -> AVDataModule:
         """The data set that the config describes, not set up."""
-        data = instantiate(self.config.data)
+        data = build_trusted(self.config.data, self.path / "config.yaml", self.trust)
         assert isinstance(data, AVDataModule)
         return data
 
@@ -106,7 +108,7 @@ class RunFolder:
     def module(self) -> LocalizationModule:
         """The trained module: the best checkpoint, or the last one where there is no best."""
         best = self.path / "checkpoints" / "best.ckpt"
-        return load_module(best if best.is_file() else self.path)
+        return load_module(best if best.is_file() else self.path, self.trust)
 
 
 def read_predictions(path: str | Path) -> dict[str, Events]:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from loco.errors import LocoError
+from loco.runs.trusted import refuse_interpolations
 
 # settings that may differ between a finished job and the one that would repeat it
 INCIDENTAL = (
@@ -36,6 +39,23 @@ def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError)
                 f"{source}: written by a version of loco before 0.2.0, which knew {value} by that "
                 "name; use that version, or train again"
             )
+
+
+def read_config(path: Path) -> DictConfig:
+    """The config.yaml of a run, which was written resolved.
+
+    Raises:
+        LocoError: it cannot be read, or holds interpolations, which may do things when resolved.
+    """
+    try:
+        config = OmegaConf.load(path)
+        plain = OmegaConf.to_container(config)
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+        raise LocoError(f"{path}: expected a run's configuration: {error}") from None
+    if not isinstance(config, DictConfig):
+        raise LocoError(f"{path}: expected a run's configuration")
+    refuse_interpolations(plain, path)
+    return config
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from loco.errors import CheckpointError, LocoError
 from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.folders import requeued, write_sweep
 from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
-from loco.runs.settings import flat
+from loco.runs.settings import flat, read_config
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _warn_of_changes(config: DictConfig, folder: Path) -> None:
     noted = folder / "config.yaml"
     if not noted.is_file():
         return
-    then, now = (flat(plain) for plain in (OmegaConf.load(noted), config))
+    then, now = (flat(plain) for plain in (read_config(noted), config))
     changed = [
         f"{key} {then.get(key)} → {now.get(key)}"
         for key in sorted(then.keys() | now.keys())
