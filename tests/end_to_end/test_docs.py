@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +29,10 @@ from omegaconf import OmegaConf
 
 from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
 from loco import cli
+from loco.cli.configs import find_layout
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 A_SWEEP = re.compile(r"multirun/train/(?:<time>|…|[\d_-]+)")
-SCRIPTS_OF = {"describe": "describe_data", "dashboard": "wandb_dashboard"}
-HYDRA = ("train.py", "evaluate.py", "predict.py")
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,10 @@ class Command:
         return words
 
     @property
-    def script(self) -> str:
-        """The script's name, also of `loco …`; empty where it is no command of ours."""
-        words = self.words
-        if len(words) > 1 and words[0] == "loco" and words[1] in cli.COMMANDS:
-            return f"{SCRIPTS_OF.get(words[1], words[1].replace('-', '_'))}.py"
-        is_ours = len(words) > 1 and words[0] == "python" and words[1].startswith("scripts/")
-        return words[1].removeprefix("scripts/") if is_ours else ""
+    def name(self) -> str:
+        """What stands behind `loco`; empty where it is no command of ours."""
+        first, *rest = self.words
+        return rest[0] if first == "loco" and rest and rest[0] in cli.COMMANDS else ""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,9 +78,9 @@ def commands(page: Path) -> Iterator[Command]:
 
 
 COMMANDS = list(dict.fromkeys(command for page in PAGES for command in commands(page)))
-SCRIPTS = [command for command in COMMANDS if command.script]
-TRAININGS = [command for command in SCRIPTS if command.script == "train.py"]
-RUNNABLE = list({c.text: c for c in SCRIPTS if not c.fetched}.values())
+OURS = [command for command in COMMANDS if command.name]
+TRAININGS = [command for command in OURS if command.name == "train"]
+RUNNABLE = list({c.text: c for c in OURS if not c.fetched}.values())
 
 
 def first_job(words: list[str]) -> list[str]:
@@ -185,10 +182,8 @@ def test_commands_name_what_there_is() -> None:
         first, *rest = command.words
         if first == "make":
             assert re.search(rf"^{rest[0]}:", targets, re.M), command
-        elif command.script:
-            assert (ROOT / "scripts" / command.script).is_file(), command
         elif first == "loco":
-            assert rest in (["--help"], ["--version"]), command
+            assert command.name or rest in (["--help"], ["--version"]), command
         else:
             assert first in ("source", "pip"), f"{command}: not a command that the tests know"
 
@@ -211,8 +206,9 @@ def test_trainings_compose(command: Command) -> None:
 def call(
     words: list[str], cwd: Path, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
+    """`loco …` in a folder, where modules are not looked for, as with the installed command."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / words[0]), *words[1:]],
+        [sys.executable, "-P", "-m", "loco.cli", *words],
         cwd=cwd, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
@@ -223,7 +219,7 @@ def finished_sweep(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactor
     """The folder of a tiny sweep over attention."""
     folder = tmp_path_factory.mktemp("sweep") / "sweep"
     done = call(
-        ["train.py", "-m", "attention=fixed,cdp", f"data.root={synthetic_root}",
+        ["train", "-m", "attention=fixed,cdp", f"data.root={synthetic_root}",
          f"hydra.sweep.dir={folder}", "trainer.max_epochs=1", "trainer.log_every_n_steps=1",
          *TINY_DATA, *TINY_MODEL, *QUIET],
         folder.parent, {},
@@ -238,7 +234,7 @@ def test_commands_run(
     command: Command, finished_run: Path, synthetic_root: Path, tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:  # fmt: skip
-    if command.script == "report.py":  # writes into the run, which other tests read
+    if command.name == "report":  # writes into the run, which other tests read
         finished_run = shutil.copytree(finished_run, tmp_path / "run")
     features, annotations = synthetic_root / "features", synthetic_root / "annotations.json"
     words = command.words[2:]
@@ -252,7 +248,7 @@ def test_commands_run(
         ("data/synthetic/annotations.json", annotations),
     ):
         words = [word.replace(shown, str(real)) for word in words]
-    if command.script == "train.py" and "--help" not in words:
+    if command.name == "train" and "--help" not in words:
         words = first_job([word for word in words if word != "-m"])
         synthetic = not any(re.match(r"data=(?!synthetic)", word) for word in words)
         settings = [*TINY_MODEL, *QUIET, "trainer.max_epochs=1", "data.batch_size=4"]
@@ -264,13 +260,13 @@ def test_commands_run(
         if any(word == "experiment=table3_cost" for word in words):
             settings += ["cost.repeats=1", "cost.steps=16", "cost.batch_size=1"]
         words = with_settings(words, settings)
-    elif command.script == "predict.py":
+    elif command.name == "predict":
         words = with_settings(words, [f"output_dir={tmp_path / 'out'}", f"data.root={features}"])
-    elif command.script == "evaluate.py":
+    elif command.name == "evaluate":
         words = with_settings(words, [f"output_dir={tmp_path / 'out'}"])
-    elif command.script == "make_synthetic.py":
+    elif command.name == "make-synthetic" and "--help" not in words:
         words += ["--videos", "12", "4", "4", "--classes", "3"]
-    done = call([command.script, *words], tmp_path, command.environment)
+    done = call([command.name, *words], tmp_path, command.environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
 
@@ -288,6 +284,24 @@ def write_files(page: Path, folder: Path) -> None:
         file.write_text(text, "utf-8")
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/own_data.md"])
+def test_the_example_of_own_data_composes(name: str, tmp_path: Path) -> None:
+    """In a folder of the reader's own, and `loco describe` finds its layout there."""
+    text = (ROOT / name).read_text("utf-8")
+    (block,) = re.findall(r"`my_conf/data/mine\.yaml`.*?```yaml\n(.*?)^ *```", text, re.S | re.M)
+    file = tmp_path / "my_conf" / "data" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(textwrap.dedent(block), "utf-8")
+    assert "loco train --config-dir my_conf data=mine" in text
+    words = ["train", "--config-dir", "my_conf", "data=mine", "--cfg", "job"]
+    done = call(words, tmp_path, {})
+    assert done.returncode == 0, done.stderr
+    data = OmegaConf.create(done.stdout).data
+    assert (data.root, data.layout.stride, data.missing) == ("data/mine/features", 4, "error")
+    assert "describe data/mine/annotations.json --config-dir my_conf --layout mine" in text
+    assert find_layout("mine", tmp_path / "my_conf").grid.stride == 4
+
+
 def test_the_example_of_a_detector_is_short_and_clean(tmp_path: Path) -> None:
     write_files(ROOT / "docs" / "own_detector.md", tmp_path)
     file = tmp_path / "my_detector.py"
@@ -301,8 +315,8 @@ def test_the_example_of_a_detector_is_short_and_clean(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "used"),
     [
-        ("own_detector.md", ["train.py", "train.py", "predict.py"]),
-        ("visualize.md", ["train.py", "evaluate.py", "predict.py"]),
+        ("own_detector.md", ["train", "train", "predict"]),
+        ("visualize.md", ["train", "evaluate", "predict"]),
     ],
 )
 def test_files_that_a_page_shows_work(
@@ -312,16 +326,16 @@ def test_files_that_a_page_shows_work(
     page = ROOT / "docs" / name
     write_files(page, tmp_path)
     with_files = [c for c in commands(page) if "PYTHONPATH" in c.environment]
-    assert [command.script for command in with_files] == used
+    assert [command.name for command in with_files] == used
     newest = ""
     for epochs, command in enumerate(with_files, start=1):
         words = [word.replace("outputs/train/…", newest) for word in command.words[2:]]
         words = [word.replace("/path/to/features", f"{synthetic_root}/features") for word in words]
-        if command.script == "train.py":
+        if command.name == "train":
             settings = [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET]
             words = with_settings(words, [*settings, f"trainer.max_epochs={epochs}"])
         path = [command.environment["PYTHONPATH"], os.environ.get("PYTHONPATH", "")]
-        done = call([command.script, *words], tmp_path, {"PYTHONPATH": os.pathsep.join(path)})
+        done = call([command.name, *words], tmp_path, {"PYTHONPATH": os.pathsep.join(path)})
         assert done.returncode == 0, done.stderr[-3000:]
         assert "failed at the end" not in done.stdout + done.stderr
         newest = str(max((tmp_path / "outputs").glob("train/*"), key=os.path.getmtime))
