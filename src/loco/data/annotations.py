@@ -16,7 +16,7 @@ import logging
 import math
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,13 @@ class Annotations(dict[str, Video]):
         return videos
 
 
-def read_annotations(path: str | Path) -> Annotations:
+def read_annotations(path: str | Path, class_names: Sequence[str] | None = None) -> Annotations:
     """Reads and checks an annotation file.
+
+    Args:
+        path: the file.
+        class_names: those of a trained model, where the file is to be read for it: some of them
+            may lack events, but no id may have another name. None: the file's own, by its ids.
 
     Returns:
         The videos by id, a `dict[str, Video]`, with `class_names` and `split(subset)`.
@@ -113,7 +118,7 @@ def read_annotations(path: str | Path) -> Annotations:
             f"{source}: {_wrong('database', 'an object of videos by id', database)}"
         )
 
-    reader = _Reader(problems)
+    reader = _Reader(problems, class_names)
     videos = [reader.video(video_id, entry) for video_id, entry in database.items()]
     class_names = reader.classes.names()
     problems.end()
@@ -154,9 +159,9 @@ class _Wrong(Exception):
 class _Reader:
     """Reads videos and events; what is wrong goes to the problems, and reading goes on."""
 
-    def __init__(self, problems: _Problems) -> None:
+    def __init__(self, problems: _Problems, class_names: Sequence[str] | None) -> None:
         self.problems = problems
-        self.classes = _Classes(problems)
+        self.classes = _Classes(problems, class_names)
         self.clipped = 0
 
     def video(self, video_id: str, entry: Any) -> Video | None:
@@ -240,10 +245,11 @@ def _read_list(entry: dict[str, Any]) -> list[Any]:
 class _Classes:
     """Gathers class names and ids, and sees to it that they correspond one to one."""
 
-    def __init__(self, problems: _Problems) -> None:
+    def __init__(self, problems: _Problems, known: Sequence[str] | None) -> None:
         self.problems = problems
-        self.name_of: dict[int, str] = {}
-        self.id_of: dict[str, int] = {}
+        self.known = known
+        self.name_of: dict[int, str] = dict(enumerate(known or ()))
+        self.id_of: dict[str, int] = {name: label for label, name in self.name_of.items()}
 
     def read(self, annotation: dict[str, Any], field: str) -> int:
         """The class id of one annotation."""
@@ -254,6 +260,9 @@ class _Classes:
         whole = isinstance(label, int) and not isinstance(label, bool)
         if not whole or not 0 <= label <= _MAX_LABEL:
             raise _wrong(f"{field}.label_id", "a whole number from 0", label)
+        if self.known is not None and self.name_of.get(label) != name:
+            theirs = repr(self.name_of[label]) if label in self.name_of else "no class"
+            raise _wrong(f"{field}.label", f"{theirs}, which the model has as id {label}", name)
         if self.id_of.setdefault(name, label) != label:
             expected = f"{self.id_of[name]}, the id that label {name!r} has elsewhere in the file"
             raise _wrong(f"{field}.label_id", expected, label)

@@ -56,6 +56,7 @@ class AVDataModule(lightning.LightningDataModule):
         test_split: the split that is tested on, for data sets without a test split.
         predict_split: the split that is predicted; None is every video found in `root`.
         pool_batches: batches that are sorted by length together, see `LengthBatchSampler`.
+        class_names: those of a trained model, see `read_annotations`; None is the file's.
         seed: start of shuffling and crops, ≥ 0.
         pin_memory: page-locked batches, for a GPU.
 
@@ -80,6 +81,7 @@ class AVDataModule(lightning.LightningDataModule):
         test_split: str = "test",
         predict_split: str | None = None,
         pool_batches: int = 32,
+        class_names: Sequence[str] | None = None,
         seed: int = 0,
         pin_memory: bool = False,
     ) -> None:
@@ -116,6 +118,7 @@ class AVDataModule(lightning.LightningDataModule):
         self.test_split = test_split
         self.predict_split = predict_split
         self.pool_batches = pool_batches
+        self._class_names = None if class_names is None else list(class_names)
         self.seed = seed
         self.pin_memory = pin_memory
         self.annotations: Annotations | None = None
@@ -196,7 +199,7 @@ class AVDataModule(lightning.LightningDataModule):
         if not wanted:
             return
         if self.annotations is None and self.annotations_path is not None:
-            self.annotations = read_annotations(self.annotations_path)
+            self.annotations = read_annotations(self.annotations_path, self._class_names)
         store = FeatureStore(self.root, self.layout, self.max_length_difference)
         ids = {name: self._video_ids(name, store) for name in wanted}
         known = [] if self._inspection is None else list(self._inspection.lengths)
@@ -297,7 +300,7 @@ class AVDataModule(lightning.LightningDataModule):
         if self.annotations_path is None:
             raise AnnotationError(f"{what}: expected an annotation file, none is given")
         if self.annotations is None:
-            self.annotations = read_annotations(self.annotations_path)
+            self.annotations = read_annotations(self.annotations_path, self._class_names)
         return self.annotations
 
     def _inspected(self) -> Inspection:

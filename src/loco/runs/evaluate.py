@@ -26,7 +26,7 @@ from loco.runs.results import (
     tested_videos,
     write_results,
 )
-from loco.runs.settings import merged_data
+from loco.runs.settings import absolute_paths, reading_data
 from loco.runs.trusted import build_trusted
 
 log = logging.getLogger(__name__)
@@ -43,9 +43,10 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     trust = list(config.trust or ())
     module = load_module(file, trust)
     tested = describe_checkpoint(file, load_checkpoint(file))
-    settings = merged_data(module.hparams["data"], config.data)
+    config = absolute_paths(config)
+    settings = reading_data(module.hparams["data"], config.data)
+    settings.class_names = module.class_names
     data: AVDataModule = build_trusted(settings, file, trust)
-    data.prepare_data()
     data.setup("test")
     check_fits(file, module, data)
     callbacks = build_callbacks(config)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from omegaconf import OmegaConf
 
 from loco.runs.folders import split_override
-from loco.runs.settings import flat, read_config
+from loco.runs.settings import absolute_paths, flat, read_config
 
 RESULTS = ("metrics.json", "cost.json")
 FAILED = "failed.txt"
@@ -31,7 +31,7 @@ def job_folders(sweep: Path) -> list[Path]:
 
 def find_twin(sweeps: Path, config: Any) -> Path | None:
     """A finished job, anywhere below a folder, of the same configuration; None if there is none."""
-    wanted = flat(config)
+    wanted = flat(absolute_paths(config))
     for name in RESULTS:
         for result in sorted(sweeps.rglob(name)):
             noted = result.with_name("config.yaml")

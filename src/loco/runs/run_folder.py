@@ -17,7 +17,7 @@ from loco.errors import AnnotationError, LocoError
 from loco.runs.checkpoints import load_module
 from loco.runs.logs import Curve, read_log
 from loco.runs.results import detailed_metrics
-from loco.runs.settings import read_config, refuse_former
+from loco.runs.settings import read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
 from loco.structures import Events
 from loco.training.module import LocalizationModule
@@ -89,7 +89,8 @@ class RunFolder:
     @cached_property
     def data(self) -> AVDataModule:
         """The data set that the config describes, not set up."""
-        data = build_trusted(self.config.data, self.path / "config.yaml", self.trust)
+        settings = reading_data(self.config.data)
+        data = build_trusted(settings, self.path / "config.yaml", self.trust)
         assert isinstance(data, AVDataModule)
         return data
 
@@ -98,7 +99,7 @@ class RunFolder:
         """The annotations that the run was tested against."""
         if self.data.annotations_path is None:
             raise AnnotationError(f"{self.path}: the run's config names no annotation file")
-        return read_annotations(self.data.annotations_path)
+        return read_annotations(self.data.annotations_path, self.config.data.get("class_names"))
 
     @property
     def test_videos(self) -> list[Video]:

@@ -65,6 +65,35 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def absolute_paths(config: DictConfig) -> DictConfig:
+    """The same config with absolute data paths, so that what is kept of it works from anywhere.
+
+    What was given stands in the run's `.hydra/config.yaml`.
+    """
+    config = config.copy()
+    for key in ("root", "annotations"):
+        given = OmegaConf.select(config, f"data.{key}", default=None, throw_on_missing=False)
+        if given is not None:
+            OmegaConf.update(config, f"data.{key}", str(Path(str(given)).absolute()))
+    return config
+
+
+def reading_data(kept: dict[str, Any], overrides: DictConfig | None = None) -> DictConfig:
+    """A run's data settings for reading alone: nothing is ever made.
+
+    Args:
+        kept: what a checkpoint or a run's folder has.
+        overrides: what the user set differently; null is as it was.
+    """
+    overrides = OmegaConf.create({}) if overrides is None else overrides
+    settings = merged_data(kept, overrides)
+    if "generator" in settings and settings.get("generate", True):
+        # its annotations were what to make features for; what was made has its own
+        settings.generate = False
+        settings.annotations = overrides.get("annotations")
+    return settings
+
+
 def merged_data(kept: dict[str, Any], overrides: DictConfig) -> DictConfig:
     """A checkpoint's data settings with what the user set differently (null: as they were)."""
     given = {key: value for key, value in overrides.items() if value is not None}

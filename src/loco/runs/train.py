@@ -24,7 +24,7 @@ from loco.runs.results import (
     videos_of,
     write_results,
 )
-from loco.runs.settings import plain_config
+from loco.runs.settings import absolute_paths, plain_config
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def _train(config: DictConfig) -> dict[str, float]:
     began = time.perf_counter()
+    config = absolute_paths(config)
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
     if resume:

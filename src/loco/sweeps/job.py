@@ -23,7 +23,7 @@ from loco.errors import CheckpointError, LocoError
 from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.folders import requeued, write_sweep
 from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
-from loco.runs.settings import flat, read_config
+from loco.runs.settings import absolute_paths, flat, read_config
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _warn_of_changes(config: DictConfig, folder: Path) -> None:
     noted = folder / "config.yaml"
     if not noted.is_file():
         return
-    then, now = (flat(plain) for plain in (read_config(noted), config))
+    then, now = (flat(plain) for plain in (read_config(noted), absolute_paths(config)))
     changed = [
         f"{key} {then.get(key)} → {now.get(key)}"
         for key in sorted(then.keys() | now.keys())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.progress import Progress
 from loco.data.datamodule import AVDataModule
 from loco.data.features import FeatureLayout
 from loco.data.synthetic.generator import SyntheticConfig, SyntheticSummary, make_synthetic
+
+log = logging.getLogger(__name__)
 
 
 class SyntheticDataModule(AVDataModule):
@@ -23,6 +26,8 @@ class SyntheticDataModule(AVDataModule):
         layout: how the feature files are named, and where their steps lie in time.
         generator: settings of the generator.
         max_videos: of a real annotation file, use so many videos.
+        generate: make the data where it is not there yet. False reads what is there: `root` is a
+            folder that was made, or one of feature files, for which `annotations` is the file.
         **settings: of the `AVDataModule`.
     """
 
@@ -34,18 +39,28 @@ class SyntheticDataModule(AVDataModule):
         *,
         generator: SyntheticConfig | None = None,
         max_videos: int | None = None,
+        generate: bool = True,
         **settings: Any,
     ) -> None:
         folder = Path(root)
-        super().__init__(folder / "features", folder / "annotations.json", layout, **settings)
+        files, events = folder / "features", folder / "annotations.json"
+        if not generate:
+            files = files if files.is_dir() else folder
+            events = events if annotations is None else Path(annotations)
+        super().__init__(files, events, layout, **settings)
         self.folder = folder
+        self.generate = generate
         self.source = annotations
         self.generator = SyntheticConfig() if generator is None else generator
         self.max_videos = max_videos
 
     def prepare_data(self) -> None:
-        """Make the data set; nothing is done where it stands already."""
-        self.make(show_progress=getattr(rank_zero_only, "rank", 0) == 0)
+        """Make the data set; nothing is done where it stands already, or with `generate=False`."""
+        if not self.generate:
+            return
+        summary = self.make(show_progress=getattr(rank_zero_only, "rank", 0) == 0)
+        if summary.created:
+            log.info("%s: made, as there was no data", self.folder)
 
     def make(self, show_progress: bool = False) -> SyntheticSummary:
         """The same, telling what is there now."""
