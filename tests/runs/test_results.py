@@ -11,12 +11,14 @@ from rich.table import Table
 
 from loco.data.annotations import Video
 from loco.runs.results import (
+    TABLE_COLUMNS,
     detailed_metrics,
     detections_table,
     diagnosis_table,
     metrics_table,
     mistakes_line,
     predictions_json,
+    show,
     write_json,
 )
 from loco.structures import Events
@@ -91,3 +93,16 @@ def test_nan_never_reaches_a_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not JSON compliant|Out of range"):
         write_json(tmp_path / "x.json", {"value": np.nan})
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "x.json.part"])
+
+
+@pytest.mark.parametrize("name", ["[red]x[/red]", "[/]", "[link=file:///x]y", ":boom: $a$ <b>&"])
+def test_names_are_printed_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever a renderer of markup would make of them."""
+    events = Events(
+        torch.tensor([[0.0, 1.0]], dtype=torch.float64), torch.tensor([0]), torch.tensor([0.5])
+    )
+    show(detections_table(name, events, [name]))
+    metrics = dict.fromkeys(TABLE_COLUMNS, 0.5)
+    show(metrics_table({name: metrics}, f"title {name}", tested=f"file {name}"))
+    printed = capsys.readouterr().out
+    assert printed.count(name) == 5

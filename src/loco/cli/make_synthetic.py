@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from loco.cli.configs import find_layout
 from loco.data.synthetic.config import SyntheticConfig
+from loco.runs.streams import console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +29,6 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     args = _parser().parse_args(arguments)
 
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -48,13 +48,13 @@ def main(arguments: list[str]) -> int:
         "dtype": args.dtype,
         "seed": args.seed,
     }
-    console = Console()
+    out = console()
     bar = Progress(
         TextColumn("videos"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
         transient=True,
         disable=not sys.stderr.isatty(),
     )
@@ -71,12 +71,12 @@ def main(arguments: list[str]) -> int:
             overwrite=args.overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    console.print(_table(summary))
+    out.print(_table(summary))
     if args.plot is not None:
         from loco.reporting.figures.synthetic import plot_properties
 
         plot_properties(args.root, layout, args.plot)
-        console.print(f"properties drawn in {args.plot}")
+        out.print(f"properties drawn in {args.plot}")
     return 0
 
 

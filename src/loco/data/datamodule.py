@@ -13,6 +13,7 @@ from typing import Literal, Self
 import lightning
 import numpy as np
 import torch
+from rich.markup import escape
 from rich.progress import Progress
 from torch import distributed
 from torch.utils.data import DataLoader
@@ -275,7 +276,7 @@ class AVDataModule(lightning.LightningDataModule):
     def _check_values(self, store: FeatureStore, inspection: Inspection) -> Inspection:
         """The same without the videos that hold NaN or infinity, after reading all of them."""
         with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
-            task = bar.add_task(f"reading {self.root}", total=len(inspection.lengths))
+            task = bar.add_task(escape(f"reading {self.root}"), total=len(inspection.lengths))
             found = store.check_values(list(inspection.lengths), lambda: bar.advance(task))
         bad = {problem.video_id for problem in found}
         lengths = {i: steps for i, steps in inspection.lengths.items() if i not in bad}

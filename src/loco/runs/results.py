@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from loco.data.annotations import Video
@@ -19,6 +17,7 @@ from loco.errors import IncompleteError
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
+from loco.runs.streams import console
 from loco.structures import Events
 from loco.training.module import LocalizationModule
 
@@ -123,9 +122,7 @@ def metrics_table(
 ) -> Table:
     """A table of mAP in percent, a row for each system; its caption says what was tested."""
     caption = "percent; Avg. is over tIoU 0.1, 0.2, …, 0.9"
-    table = Table(
-        title=title, caption=f"{caption}\ntested: {escape(tested)}" if tested else caption
-    )
+    table = Table(title=title, caption=f"{caption}\ntested: {tested}" if tested else caption)
     table.add_column("", justify="left")
     for column in columns:
         table.add_column(
@@ -195,8 +192,8 @@ def detections_table(
 
 def show(table: Table) -> None:
     """Print a table, wide enough when the output is a file."""
-    console = Console()
-    Console(width=max(console.width, 100) if not console.is_terminal else None).print(table)
+    plain = console()
+    console(width=None if plain.is_terminal else max(plain.width, 100)).print(table)
 
 
 def videos_of(data: AVDataModule, stage: Literal["train", "test"]) -> list[Video]:

@@ -24,6 +24,7 @@ from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.folders import requeued, write_sweep
 from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
 from loco.runs.settings import absolute_paths, flat, read_config
+from loco.runs.streams import console
 
 log = logging.getLogger(__name__)
 
@@ -204,13 +205,12 @@ class SweepSummary(Callback):
         print(f"{sweep}: {done} of {len(became)} jobs finished")
         if done == len(became):
             return
-        from rich.console import Console
-        from rich.table import Table
+            from rich.table import Table
 
         table = Table("job", "", "why")
         for folder, state in became.items():
             if state != "finished":
                 table.add_row(folder.name, state, failure(folder))
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
+        console(width=None if sys.stdout.isatty() else 160).print(table)
         print("resume_sweep=true tries these again")
         sys.exit(1)

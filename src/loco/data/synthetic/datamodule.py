@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.utilities import rank_zero_only
+from rich.markup import escape
 from rich.progress import Progress
 
 from loco.data.datamodule import AVDataModule
@@ -65,7 +66,7 @@ class SyntheticDataModule(AVDataModule):
     def make(self, show_progress: bool = False) -> SyntheticSummary:
         """The same, telling what is there now."""
         with Progress(transient=True, disable=not show_progress) as bar:
-            task = bar.add_task(f"making {self.folder}", total=None)
+            task = bar.add_task(escape(f"making {self.folder}"), total=None)
             return make_synthetic(
                 self.folder,
                 self.layout,
