@@ -72,6 +72,28 @@ def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) 
         assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_resumed_within_an_epoch_is_uninterrupted(
+    tiny: Composer, tmp_path: Path, step: int
+) -> None:
+    """Three batches an epoch; the checkpoint was written after some of them."""
+    settings = [
+        "trainer.max_epochs=3", "optimizer.lr=0.003",
+        "+callbacks.steps={_target_: lightning.pytorch.callbacks.ModelCheckpoint, "
+        f"dirpath: {tmp_path}/steps, filename: '{{step}}', "
+        "every_n_train_steps: 1, save_top_k: -1}",
+    ]  # fmt: skip
+    whole = train(tiny(*settings, output="whole"))
+    middle = tmp_path / "steps" / f"step={step}.ckpt"
+    assert torch.load(middle, weights_only=True)["global_step"] == step
+    resumed = train(tiny("trainer.max_epochs=3", "optimizer.lr=0.003",
+                         f"ckpt_path='{middle}'", output="resumed"))  # fmt: skip
+    expected, got = (last_checkpoint(tmp_path / name) for name in ("whole", "resumed"))
+    for part in ("state_dict", "current_model_state", "optimizer_states", "global_step"):
+        assert_same(expected[part], got[part], part)
+    assert resumed == whole
+
+
 def test_the_best_checkpoint_survives_a_resume(tiny: Composer, tmp_path: Path) -> None:
     """The first epoch stays the best: the resumed run learns nothing, and tests that one."""
     settings = ["trainer.max_epochs=3", "optimizer.lr=0.0", "callbacks.ema=null"]

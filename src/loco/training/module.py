@@ -261,9 +261,22 @@ def checked_features(
 
 
 def training_length(trainer: lightning.Trainer) -> tuple[int | None, int]:
-    """Optimiser steps of the whole training, None where time alone ends it, and of an epoch."""
-    total = trainer.estimated_stepping_batches
-    if trainer.train_dataloader is None:  # then nobody has counted the batches yet
-        trainer.fit_loop.setup_data()
-    steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
-    return (None if math.isinf(total) else int(total)), max(steps_per_epoch, 1)
+    """Optimiser steps of the whole training, None where time alone ends it, and of an epoch.
+
+    Counted from a loader that is thrown away: the trainer's own, once made, would not read from a
+    checkpoint how far it had come within an epoch.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if data is None:
+        total = trainer.estimated_stepping_batches
+        if trainer.train_dataloader is None:
+            trainer.fit_loop.setup_data()
+        batches: float = trainer.num_training_batches
+    else:
+        batches, limit = len(data.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        total = math.inf if trainer.max_steps == -1 else trainer.max_steps
+    steps_per_epoch = max(math.ceil(batches / trainer.accumulate_grad_batches), 1)
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+        total = min(total, steps_per_epoch * max(trainer.max_epochs, 1))
+    return (None if math.isinf(total) else int(total)), steps_per_epoch
