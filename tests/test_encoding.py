@@ -14,6 +14,11 @@ SOURCES = sorted(
 )
 
 
+def owner(function: ast.expr) -> str:
+    """`a` of a call `a.b()`; nothing of `b()`."""
+    return str(getattr(getattr(function, "value", None), "id", ""))
+
+
 def unsaid(source: str) -> list[int]:
     """Lines of calls that open a text file without an encoding."""
     found = []
@@ -26,7 +31,8 @@ def unsaid(source: str) -> list[int]:
             if len(call.args) < (1 if name == "read_text" else 2):
                 found.append(call.lineno)
         elif name == "open" and not (
-            isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") == "Image"
+            isinstance(call.func, ast.Attribute)
+            and getattr(call.func.value, "id", "") in ("Image", "os")
         ):
             words = [*call.args, *(k.value for k in call.keywords if k.arg == "mode")]
             modes = [str(w.value) for w in words if isinstance(w, ast.Constant)]

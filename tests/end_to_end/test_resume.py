@@ -36,7 +36,7 @@ def assert_same(first: Any, second: Any, path: str = "") -> None:
         assert first == second, path
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) -> None:
     settings = [
         "trainer.max_epochs=4",
@@ -72,7 +72,9 @@ def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) 
         assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("step", [1, 2, 4])
+@pytest.mark.parametrize(
+    "step", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2))]
+)
 def test_resumed_within_an_epoch_is_uninterrupted(
     tiny: Composer, tmp_path: Path, step: int
 ) -> None:

@@ -240,31 +240,33 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize("name", NASTY)
-@pytest.mark.parametrize("vector", ["pdf", "svg"])
+@pytest.mark.parametrize("vector", [pytest.param("pdf", marks=pytest.mark.slow), "svg"])
 def test_names_are_drawn_as_they_are(
-    tmp_path: Path, name: str, vector: str, diagnosis: dict, recwarn: pytest.WarningsRecorder
+    tmp_path: Path, vector: str, diagnosis: dict, recwarn: pytest.WarningsRecorder
 ) -> None:
-    names = [name, "man speaking", name + " 2"]
-    values = np.array([0.2, 0.4, 0.9])
-    log = {"val/mAP": Curve(np.arange(3.0), np.arange(3.0), values)}
+    values = np.linspace(0.1, 0.9, len(NASTY))
+    log = {"val/mAP": Curve(np.arange(3.0), np.arange(3.0), np.ones(3))}
+    first = NASTY[0]
+    count = len(NASTY)
+    truth = Events(torch.tensor([[1.0, 4.0]]).double().repeat(count, 1), torch.arange(count))
     figures = [
-        plot_timeline(TRUTH, {name: FOUND}, names, 10.0, 0.0, name),
-        plot_similarity({name: np.eye(40)}, GRID, TRUTH, names, name),
-        plot_per_class({name: values}, names),
-        plot_errors({name: diagnosis}),
-        plot_characteristics({name: diagnosis}),
-        plot_map({name: {"mAP@0.5": 0.5}}),
-        plot_curve({name: log}, "val/mAP", name, name),
-        plot_mean_of_std({name: [np.eye(3), np.zeros((2, 2))]}),
+        plot_timeline(truth, {first: FOUND}, NASTY, 10.0, 0.0, first),
+        plot_similarity({first: np.eye(40)}, GRID, truth, NASTY, first),
+        plot_per_class({first: values}, NASTY),
+        plot_errors(dict.fromkeys(NASTY, diagnosis)),
+        plot_characteristics({first: diagnosis}),
+        plot_map({name: {"mAP@0.5": 0.5} for name in NASTY}),
+        plot_curve(dict.fromkeys(NASTY, log), "val/mAP", first, first),
+        plot_mean_of_std({name: [np.eye(3), np.zeros((2, 2))] for name in NASTY}),
     ]
     for number, figure in enumerate(figures):
         _, other = save_figure(figure, tmp_path / str(number), vector)  # type: ignore[arg-type]
         if vector == "svg":
             ElementTree.parse(other)
     assert not [w for w in recwarn if "Glyph" in str(w.message)]
-    if "\x00" not in name and "\n" not in name and name.strip():
-        assert any(name in text for text in texts(figures[0]))
+    written = " ".join(texts(figures[0]))
+    assert "cash $$" in written
+    assert "price $5 or $6" in written
 
 
 # ---- what is read from a run

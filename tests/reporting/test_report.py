@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import ROOT, count, inside, open_page
+from helpers import count, inside, open_page
+from loco.cli import main
 from loco.errors import LocoError
 from loco.reporting.report import write_report
 from loco.runs.run_folder import RunFolder
@@ -159,8 +159,7 @@ def test_what_is_gone_is_left_out(run: Path, tmp_path: Path) -> None:
 def test_no_run_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(LocoError, match="expected the folder of a finished run"):
         write_report(tmp_path)
-    main = runpy.run_path(str(ROOT / "scripts" / "report.py"))["main"]
-    assert main([str(tmp_path)]) == 1
+    assert main(["report", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("error: ")
 
 
@@ -168,8 +167,7 @@ def test_the_script_and_fewer_videos(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run, tmp_path / "run")
-    main = runpy.run_path(str(ROOT / "scripts" / "report.py"))["main"]
-    assert main([str(tmp_path / "run"), "--videos", "2"]) == 0
+    assert main(["report", str(tmp_path / "run"), "--videos", "2"]) == 0
     assert f"{tmp_path / 'run' / 'report.html'}: 0." in capsys.readouterr().out
     videos = data_of(tmp_path / "run" / "report.html")["videos"]
     assert [video["id"] for video in videos] == ["test_00000", "test_00002"]
