@@ -230,6 +230,15 @@ def test_saving_writes_png_and_vector(tmp_path: Path, vector: str) -> None:
     assert dict(matplotlib.rcParams) == before
 
 
+def test_numbers_on_axes_are_numbers(log: dict[str, Curve]) -> None:
+    """No formula is left in the labels of a logarithmic axis, since none is set."""
+    figure = plot_losses(log)
+    assert figure.axes[0].get_yscale() == "log"
+    written = texts(figure)
+    assert not [text for text in written if "$" in text or "math" in text]
+    assert {"0.1"} & set(written)
+
+
 NASTY = [
     "cash $$",
     "price $5 or $6",

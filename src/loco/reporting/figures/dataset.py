@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from loco.data.annotations import SUBSETS, Annotations
 from loco.data.describe import Advice
@@ -50,6 +50,7 @@ def _plot_lengths(axes: Axes, annotations: Annotations, advice: Advice) -> None:
     axes.hist(lengths, bins=bins, color=COLORS[0])
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     low, high = axes.get_xlim()
     step = advice.grid.stride / advice.grid.fps
     for number, level in enumerate(advice.levels, 1):

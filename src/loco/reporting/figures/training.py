@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from loco.reporting.figures.style import COLORS, INK, MARKERS, color_of, legend, new_axes, plain
 from loco.runs.logs import Curve
@@ -36,7 +36,9 @@ def plot_losses(log: Mapping[str, Curve], axes: Axes | None = None) -> Figure:
         )  # fmt: skip
     if all(curve.values.min() > 0 for name, curve in log.items() if name in names):
         axes.set_yscale("log")
-        axes.set_ylim(top=3 * axes.get_ylim()[1])  # room for the legend
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(top=6 * axes.get_ylim()[1])  # room for the legend
     legend(axes, loc="upper right", fontsize=7, ncols=2)
     return figure
 
