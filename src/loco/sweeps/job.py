@@ -205,7 +205,7 @@ class SweepSummary(Callback):
         print(f"{sweep}: {done} of {len(became)} jobs finished")
         if done == len(became):
             return
-            from rich.table import Table
+        from rich.table import Table  # here: `--help` needs none
 
         table = Table("job", "", "why")
         for folder, state in became.items():
