@@ -193,6 +193,8 @@ class LocalizationModule(lightning.LightningModule):
         self.metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        if not len(batch):  # none of its videos could be read
+            return
         losses = self._detector.losses(batch)
         parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
         parts["loss"] = torch.stack(list(parts.values())).sum()
@@ -210,6 +212,8 @@ class LocalizationModule(lightning.LightningModule):
         self.detections = {}
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
+        if not len(batch):
+            return
         detections = self.detect(batch)
         self.metric.update(detections, batch.events, batch.indices)
         self.detections.update(zip(batch.video_ids, detections, strict=True))
@@ -223,7 +227,7 @@ class LocalizationModule(lightning.LightningModule):
             self.log(f"{stage}/{name}", value.float(), prog_bar=prog_bar and name == "mAP")
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Events]:
-        if not len(batch):  # none of its videos could be read
+        if not len(batch):
             return {}
         return dict(zip(batch.video_ids, self.detect(batch), strict=True))
 
