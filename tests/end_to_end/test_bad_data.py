@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from helpers import Composer, compose_config
+from loco.cli import main
 from loco.errors import FeatureError, IncompleteError
 from loco.runs.evaluate import evaluate
 from loco.runs.train import train
@@ -69,6 +70,22 @@ def test_nan_in_a_test_video_keeps_the_results_of_the_others(own: Composer, tmp_
     with pytest.raises(IncompleteError, match=bad):
         evaluate(again)
     assert (tmp_path / "again/metrics.json").is_file()
+
+
+def test_describe_reads_every_value(
+    own: Composer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "own"
+    words = ["describe", str(root / "annotations.json"), "--layout", "unav100_i3d_vggish"]
+    assert main([*words, "--check", str(root / "features")]) == 0
+    assert "every value of 21 videos is fine, 0 files are not" in capsys.readouterr().out
+    (bad,) = spoil(root, "train")
+    (root / "features" / "test_00000_rgb.npy").unlink()
+    assert main([*words, "--check", str(root / "features")]) == 1
+    told = capsys.readouterr().out
+    assert "every value of 19 videos is fine, 2 files are not" in told
+    assert f"{bad}_vggish.npy: NaN or infinity in 1 steps" in told
+    assert "test_00000_rgb.npy: missing" in told
 
 
 def test_float64_is_told_once(

@@ -6,6 +6,7 @@ vector sees and that lie between two of them.
 loco describe data/synthetic/annotations.json
 loco describe mine.json --config-dir my_conf --layout mine
 loco describe mine.json --fps 16 --window 16 --stride 4 --plot mine.png
+loco describe mine.json --config-dir my_conf --layout mine --check data/mine/features
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def main(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
     try:
         _describe(args)
+        if args.check is not None:
+            return _check(args)
     except ValueError as error:  # of a grid, or of a picture's format
         raise LocoError(str(error)) from None
     return 0
@@ -51,6 +54,28 @@ def _describe(args: argparse.Namespace) -> None:
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         plot_data(annotations, advice).savefig(args.plot, dpi=150)
         print(f"drawn in {args.plot}")
+
+
+def _check(args: argparse.Namespace) -> int:
+    """Read every value of the feature files; 1 if anything is wrong with them."""
+    from rich.progress import Progress
+
+    from loco.data.annotations import read_annotations
+    from loco.data.features import FeatureStore
+    from loco.runs.streams import console
+
+    layout = find_layout(args.layout or "synthetic", args.config_dir)
+    store = FeatureStore(args.check, layout)
+    found = store.inspect(read_annotations(args.annotations))
+    with Progress(console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading features", total=len(found.lengths))
+        bad = store.check_values(list(found.lengths), lambda: bar.advance(task))
+    problems = [*found.problems, *bad]
+    print(f"\n{args.check}: every value of {len(found.lengths) - len(bad)} videos is fine, "
+          f"{len(problems)} files are not")  # fmt: skip
+    for problem in problems:
+        print(f"  {problem}")
+    return 1 if problems else 0
 
 
 def _grid(args: argparse.Namespace) -> TimeGrid:
@@ -85,6 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         choices=range(1, 11),
         metavar="N",
         help="levels of the pyramid (default: as many as the events need)",
+    )
+    add(
+        "--check",
+        type=Path,
+        metavar="FOLDER",
+        help="also read every value of the videos' feature files, named as in the layout",
     )
     add("--plot", type=Path, metavar="FILE", help="draw the data set (.png, .pdf or .svg)")
     return parser
