@@ -7,6 +7,10 @@ class LocoError(Exception):
     exit_code = 1
 
 
+class SettingError(LocoError):
+    """A value of the configuration that cannot be meant."""
+
+
 class AnnotationError(LocoError):
     """An annotation file that cannot be read: names the file, the video and the field."""
 

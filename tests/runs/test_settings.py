@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from loco.errors import CheckpointError, LocoError
+from helpers import Composer
+from loco.errors import CheckpointError, LocoError, SettingError
 from loco.runs.checkpoints import load_module
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat
+from loco.runs.train import train
 
 
 def test_flat_values_by_dotted_key() -> None:
@@ -35,3 +38,33 @@ def test_a_run_folder_from_before_the_move_is_refused(finished_run: Path, tmp_pa
     config.write_text(text.replace("synthetic.datamodule", "synthetic_datamodule"), "utf-8")
     with pytest.raises(LocoError, match=r"written by a version of loco before 0\.2\.0"):
         _ = RunFolder(tmp_path / "run").data
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lr=abc", "optimizer.lr=abc: expected a number from 0"),
+        ("optimizer.lr=-1", "optimizer.lr=-1: expected a number from 0"),
+        ("optimizer.lr=nan", "optimizer.lr=nan: expected a number from 0"),
+        ("optimizer.weight_decay=-0.1", "weight_decay=-0.1: expected a number from 0"),
+        ("trainer.max_epochs=two", "trainer.max_epochs=two: expected a whole number from -1"),
+        ("seed=x", "seed=x: expected a whole number in"),
+        ("seed=-1", "seed=-1: expected a whole number in"),
+        ("data.num_workers=-1", "data.num_workers=-1: expected a whole number from 0"),
+        ("data.batch_size=0", "data.batch_size=0: expected a whole number from 1"),
+        ("data.batch_size=1.5", "data.batch_size=1.5: expected a whole number from 1"),
+        ("correspondence.weight=-1", "correspondence.weight=-1: expected a number from 0"),
+    ],
+)
+def test_numbers_are_checked_before_anything_is_made(
+    tiny: Composer, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(SettingError, match=re.escape(message)):
+        train(tiny(f"data.root={tmp_path / 'new'}", override))
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_wrong_numbers_are_named(tiny: Composer) -> None:
+    with pytest.raises(SettingError, match=r"seed=-1: .*; optimizer\.lr=x: "):
+        train(tiny("seed=-1", "optimizer.lr=x"))

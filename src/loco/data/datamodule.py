@@ -221,7 +221,11 @@ class AVDataModule(lightning.LightningDataModule):
             found = store.find_videos()
             if not found:
                 pattern = self.layout.patterns[0]
-                raise FeatureError(f"{self.root}: expected files named {pattern!r}, found none")
+                inside = self.root / "features"
+                hint = f"; data.root={inside} may be meant" if inside.is_dir() else ""
+                raise FeatureError(
+                    f"{self.root}: expected files named {pattern!r}, found none{hint}"
+                )
             return found
         split = {"test": self.test_split, "predict": self.predict_split}.get(stage) or stage
         annotations = self._annotated(f"the {split} split")

@@ -26,7 +26,7 @@ from loco.runs.results import (
     tested_videos,
     write_results,
 )
-from loco.runs.settings import absolute_paths, reading_data
+from loco.runs.settings import absolute_paths, check_numbers, reading_data
 from loco.runs.trusted import build_trusted
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     Raises:
         IncompleteError: at the end, where a test video turned out to be unusable.
     """
+    check_numbers(config)
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("evaluating %s", file)
     trust = list(config.trust or ())

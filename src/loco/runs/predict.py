@@ -14,7 +14,7 @@ from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
 from loco.runs.export import above, check_formats, write_predictions
 from loco.runs.results import detections_table, show, tell_incomplete
-from loco.runs.settings import merged_data
+from loco.runs.settings import check_numbers, merged_data
 from loco.runs.trusted import build_trusted
 from loco.structures import Events
 from loco.training.gather import merged
@@ -30,6 +30,7 @@ def predict(config: DictConfig) -> dict[str, Events]:
     Raises:
         IncompleteError: at the end, where videos had to be left out; it names them.
     """
+    check_numbers(config)
     check_formats(config.formats)
     _ = config.data.root  # where it is missing that is told before a checkpoint is loaded
     file = find_checkpoint(config.ckpt_path, best=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from loco.errors import LocoError
+from loco.errors import LocoError, SettingError
 from loco.runs.trusted import refuse_interpolations
 
 # settings that may differ between a finished job and the one that would repeat it
@@ -23,6 +24,44 @@ FORMER = re.compile(
     r"loco\.(models|losses|decoding|module|callbacks|optim|wandb_logging|cost"
     r"|data\.synthetic_\w+|data\.synthetic\.SyntheticConfig)\b"
 )
+
+
+NUMBERS: dict[str, tuple[type, float, float]] = {
+    "seed": (int, 0, 2**32 - 1),
+    "trainer.max_epochs": (int, -1, math.inf),
+    "data.num_workers": (int, 0, math.inf),
+    "data.batch_size": (int, 1, math.inf),
+    "data.max_length": (int, 1, math.inf),
+    "optimizer.lr": (float, 0, math.inf),
+    "optimizer.weight_decay": (float, 0, math.inf),
+    "optimizer.warmup_epochs": (float, 0, math.inf),
+    "correspondence.weight": (float, 0, math.inf),
+    "callbacks.ema.decay": (float, 0, 1),
+    "min_score": (float, 0, 1),
+    "show": (int, 0, math.inf),
+}
+"""Numbers that would otherwise fail late, or not at all: type, least and greatest value."""
+
+
+def check_numbers(config: DictConfig) -> None:
+    """Refuse values that are no such numbers, before anything is read or made.
+
+    Raises:
+        SettingError: names all of them.
+    """
+    wrong = []
+    for key, (kind, low, high) in NUMBERS.items():
+        value = OmegaConf.select(config, key, default=None, throw_on_missing=False)
+        if value is None:
+            continue
+        allowed = (int,) if kind is int else (int, float)
+        good = isinstance(value, allowed) and not isinstance(value, bool) and low <= value <= high
+        if not good or math.isinf(value):
+            number = "a whole number" if kind is int else "a number"
+            limits = f"from {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
+            wrong.append(f"{key}={value}: expected {number} {limits}")
+    if wrong:
+        raise SettingError("; ".join(wrong))
 
 
 def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:

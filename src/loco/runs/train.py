@@ -24,7 +24,7 @@ from loco.runs.results import (
     videos_of,
     write_results,
 )
-from loco.runs.settings import absolute_paths, plain_config
+from loco.runs.settings import absolute_paths, check_numbers, plain_config
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,14 @@ def train(config: DictConfig) -> dict[str, float]:
 
 def _train(config: DictConfig) -> dict[str, float]:
     began = time.perf_counter()
+    check_numbers(config)
     config = absolute_paths(config)
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
     if resume:
         log.info("resuming from %s", resume)
     loggers = build_loggers(config)  # a missing login is told before the data is read
+    optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data: AVDataModule = instantiate(config.data)
     data.prepare_data()
@@ -59,7 +61,7 @@ def _train(config: DictConfig) -> dict[str, float]:
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
     }
-    module = build_module(kept, optimizer=instantiate(config.optimizer), seed=config.seed)
+    module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
         steps = check_resumes(resume, module, kept)
     callbacks = build_callbacks(config)

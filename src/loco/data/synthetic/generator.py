@@ -195,7 +195,8 @@ def _finished(root: Path, settings: dict[str, Any], overwrite: bool) -> dict[str
         return None
     changed = ", ".join(_differences(found, settings))
     raise LocoError(
-        f"{root} was made with other settings ({changed}); overwrite it, or choose another root"
+        f"{root} was made with other settings ({changed}); choose another data.root, or make it "
+        "anew with `loco make-synthetic --overwrite` and the same settings"
     )
 
 
