@@ -35,7 +35,7 @@ def find_twin(sweeps: Path, config: Any) -> Path | None:
     for name in RESULTS:
         for result in sorted(sweeps.rglob(name)):
             noted = result.with_name("config.yaml")
-            if noted.is_file() and flat(read_config(noted)) == wanted:
+            if noted.is_file() and flat(absolute_paths(read_config(noted))) == wanted:
                 return result.parent
     return None
 

@@ -114,7 +114,7 @@ def _warn_of_changes(config: DictConfig, folder: Path) -> None:
     noted = folder / "config.yaml"
     if not noted.is_file():
         return
-    then, now = (flat(plain) for plain in (read_config(noted), absolute_paths(config)))
+    then, now = (flat(absolute_paths(plain)) for plain in (read_config(noted), config))
     changed = [
         f"{key} {then.get(key)} → {now.get(key)}"
         for key in sorted(then.keys() | now.keys())
