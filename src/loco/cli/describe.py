@@ -19,6 +19,7 @@ from loco.cli.configs import find_layout
 from loco.errors import LocoError
 
 if TYPE_CHECKING:
+    from loco.data.annotations import Annotations
     from loco.structures import TimeGrid
 
 
@@ -26,15 +27,16 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     args = _parser().parse_args(arguments)
     try:
-        _describe(args)
+        annotations = _describe(args)
         if args.check is not None:
-            return _check(args)
+            return _check(args, annotations)
     except ValueError as error:  # of a grid, or of a picture's format
         raise LocoError(str(error)) from None
     return 0
 
 
-def _describe(args: argparse.Namespace) -> None:
+def _describe(args: argparse.Namespace) -> Annotations:
+    """Print what the file holds; returns it."""
     from loco.data.annotations import read_annotations
     from loco.data.describe import advise, describe_splits
     from loco.data.describe_tables import advice_lines, description_table, levels_table
@@ -54,19 +56,19 @@ def _describe(args: argparse.Namespace) -> None:
         args.plot.parent.mkdir(parents=True, exist_ok=True)
         plot_data(annotations, advice).savefig(args.plot, dpi=150)
         print(f"drawn in {args.plot}")
+    return annotations
 
 
-def _check(args: argparse.Namespace) -> int:
+def _check(args: argparse.Namespace, annotations: Annotations) -> int:
     """Read every value of the feature files; 1 if anything is wrong with them."""
     from rich.progress import Progress
 
-    from loco.data.annotations import read_annotations
     from loco.data.features import FeatureStore
     from loco.runs.streams import console
 
     layout = find_layout(args.layout or "synthetic", args.config_dir)
     store = FeatureStore(args.check, layout)
-    found = store.inspect(read_annotations(args.annotations))
+    found = store.inspect(annotations)
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading features", total=len(found.lengths))
         bad = store.check_values(list(found.lengths), lambda: bar.advance(task))

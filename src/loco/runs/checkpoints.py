@@ -11,6 +11,7 @@ import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from loco.data.datamodule import AVDataModule
 from loco.errors import CheckpointError
@@ -67,7 +68,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{file}: not a checkpoint that this suite wrote, or damaged: it has no "
             + ", ".join(missing)
         )
-    for name, value in checkpoint["state_dict"].items():
+    weights = checkpoint["state_dict"]
+    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise CheckpointError(f"{file}: damaged: its state_dict holds other things than weights")
+    for name, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise CheckpointError(f"{file}: its weights hold NaN or infinity ({name})")
     refuse_former(checkpoint["hyper_parameters"], file, CheckpointError)
@@ -81,17 +85,24 @@ def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
     return LocalizationModule(detector, config["class_names"], config=config, **kwargs)
 
 
-def rebuild_module(
-    config: dict[str, Any], source: str | Path, trust: Sequence[str] = ()
+def restore_module(
+    checkpoint: Mapping[str, Any], file: Path, trust: Sequence[str] = ()
 ) -> LocalizationModule:
-    """The same from a config that a checkpoint keeps, which may be a stranger's.
+    """The trained module of a checkpoint, which may be a stranger's, in evaluation mode.
 
     Raises:
-        CheckpointError: it names other things than parts of this suite and of `trust`.
+        CheckpointError: it names other things than parts of this suite and of `trust`, or its
+            weights do not fit them.
     """
-    model = config["model"]
-    detector = build_trusted(model, source, trust, CheckpointError, **_sizes(config))
-    return LocalizationModule(detector, config["class_names"], config=config)
+    config = checkpoint["hyper_parameters"]
+    detector = build_trusted(config["model"], file, trust, CheckpointError, **_sizes(config))
+    module = LocalizationModule(detector, config["class_names"], config=config)
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{file}: its weights do not fit its model: {reason}") from None
+    return module.eval()
 
 
 def _sizes(config: dict[str, Any]) -> dict[str, int]:
@@ -116,14 +127,7 @@ def load_module(path: str | Path, trust: Sequence[str] = ()) -> LocalizationModu
         CheckpointError: there is none, it is damaged, or it names parts that are not trusted.
     """
     file = find_checkpoint(path, best=True)
-    checkpoint = load_checkpoint(file)
-    module = rebuild_module(checkpoint["hyper_parameters"], file, trust)
-    try:
-        module.load_state_dict(checkpoint["state_dict"])
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{file}: its weights do not fit its model: {reason}") from None
-    return module.eval()
+    return restore_module(load_checkpoint(file), file, trust)
 
 
 def load_tested(

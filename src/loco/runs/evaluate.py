@@ -16,7 +16,7 @@ from loco.runs.checkpoints import (
     describe_checkpoint,
     find_checkpoint,
     load_checkpoint,
-    load_module,
+    restore_module,
 )
 from loco.runs.results import (
     metrics_table,
@@ -42,8 +42,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("evaluating %s", file)
     trust = list(config.trust or ())
-    module = load_module(file, trust)
-    tested = describe_checkpoint(file, load_checkpoint(file))
+    checkpoint = load_checkpoint(file)
+    module = restore_module(checkpoint, file, trust)
+    tested = describe_checkpoint(file, checkpoint)
     config = absolute_paths(config)
     settings = reading_data(module.hparams["data"], config.data)
     settings.class_names = module.class_names

@@ -29,6 +29,7 @@ from loco.runs.settings import absolute_paths, check_numbers, plain_config
 log = logging.getLogger(__name__)
 
 
+@closing_wandb()
 def train(config: DictConfig) -> dict[str, float]:
     """Train, test the best checkpoint, and leave metrics, predictions and checkpoints.
 
@@ -38,11 +39,6 @@ def train(config: DictConfig) -> dict[str, float]:
     Raises:
         IncompleteError: at the end, where a test video turned out to be unusable.
     """
-    with closing_wandb():
-        return _train(config)
-
-
-def _train(config: DictConfig) -> dict[str, float]:
     began = time.perf_counter()
     check_numbers(config)
     config = absolute_paths(config)

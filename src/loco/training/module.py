@@ -118,7 +118,7 @@ class LocalizationModule(lightning.LightningModule):
             self.detector, total_steps=total_steps, steps_per_epoch=steps_per_epoch
         )
         self._given = [
-            {key: value for key, value in group.items() if key != "params"}
+            {key: value for key, value in group.items() if key not in ("params", "lr")}
             for group in optimizer.param_groups
         ]
         return {
@@ -127,7 +127,10 @@ class LocalizationModule(lightning.LightningModule):
         }
 
     def on_train_start(self) -> None:
-        """A checkpoint brings its optimiser's settings along; those that are given now count."""
+        """A checkpoint brings its optimiser's settings along; those that are given now count.
+
+        Another schedule than a `LambdaLR` goes on from the rate that it restored.
+        """
         scheduler = self.trainer.lr_scheduler_configs[0].scheduler
         for group, given in zip(self.trainer.optimizers[0].param_groups, self._given, strict=True):
             group.update(given)
