@@ -42,18 +42,21 @@ def sinusoid_positions(num_steps: int, dim: int, like: Tensor) -> Tensor:
 
 
 class MaskedConv1d(nn.Conv1d):
-    """Convolution over time with kernel 3, of (B, T, C_in) to (B, ⌈T/stride⌉, C_out).
+    """Convolution over time with an odd kernel, of (B, T, C_in) to (B, ⌈T/stride⌉, C_out).
 
     Reads 0 in padding; what it leaves there has no meaning.
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, stride: int = 1, groups: int = 1,
-        bias: bool = True,
+        self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1,
+        groups: int = 1, bias: bool = True,
     ) -> None:  # fmt: skip
+        if kernel < 1 or kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, got {kernel}")
         super().__init__(
-            in_channels, out_channels, 3, stride=stride, padding=1, groups=groups, bias=bias
-        )
+            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups,
+            bias=bias,
+        )  # fmt: skip
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 

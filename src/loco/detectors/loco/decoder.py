@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.detection.heads import ConvHead, start_from_prior
 from loco.nn.blocks import BlockFactory
-from loco.nn.layers import MaskedConv1d, full_precision, linear
-
-
-class ConvHead(nn.Module):
-    """Convolutions of kernel 3 with LayerNorm and ReLU between them: (B, T, D) → (B, T, out).
-
-    The last one leaves autocast, since logits and distances are read in float32: bfloat16 would
-    round the end of a minute's event by a quarter of a second.
-    """
-
-    def __init__(self, dim: int, out_channels: int, num_convs: int = 3) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(MaskedConv1d(dim, dim, bias=False) for _ in range(num_convs - 1))
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_convs - 1))
-        self.last = MaskedConv1d(dim, out_channels)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = functional.relu(norm(conv(x, mask)))
-        with full_precision(x):
-            return self.last(x.to(self.last.weight.dtype), mask)
+from loco.nn.layers import linear
 
 
 class Decoder(nn.Module):
@@ -60,8 +39,7 @@ class Decoder(nn.Module):
         self.classify = ConvHead(dim, num_classes)
         self.regress = ConvHead(dim, 2 * num_classes)
         self.scales = nn.Parameter(torch.ones(num_levels))
-        assert self.classify.last.bias is not None
-        nn.init.constant_(self.classify.last.bias, -math.log((1 - prior) / prior))
+        start_from_prior(self.classify, prior)
 
     def forward(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
         """Levels of (B, T_l, 2D) and mask (B, T_l), P = ΣT_l points in all.

@@ -13,10 +13,10 @@ from loco.detection.losses import DetectionLoss
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
-from loco.detectors.loco.encoder import UnimodalEncoder
 from loco.detectors.loco.pyramid import CrossModalPyramid
 from loco.nn.attention import AttentionFactory
 from loco.nn.blocks import BlockFactory
+from loco.nn.encoder import UnimodalEncoder
 from loco.structures import Batch, Events
 
 

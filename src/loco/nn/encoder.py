@@ -1,26 +1,36 @@
-"""The unimodal encoders: what each modality says before they meet."""
+"""The encoder of one stream: what it says before it meets another, or goes up a pyramid."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.nn.attention import AttentionFactory, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.layers import MaskedConv1d, sinusoid_positions, zero_padding
 
 
 class UnimodalEncoder(nn.Module):
-    """Masked convolutions embed one modality, transformer blocks relate its steps.
+    """Masked convolutions embed one stream, transformer blocks relate its steps.
 
     Args:
-        in_channels: feature channels C of the modality.
+        in_channels: feature channels C of the stream.
         block: makes the transformer blocks, of width D.
         num_convs: embedding convolutions (kernel 3, LayerNorm, ReLU).
-        num_blocks: transformer blocks.
+        num_blocks: transformer blocks; 0 leaves the embedding alone.
+        positions: whether sinusoids of the absolute step are added after the embedding.
+        attention: which steps of its own a query of the blocks sees.
     """
 
     def __init__(
-        self, in_channels: int, block: BlockFactory, *, num_convs: int, num_blocks: int
+        self,
+        in_channels: int,
+        block: BlockFactory,
+        *,
+        num_convs: int,
+        num_blocks: int,
+        positions: bool = True,
+        attention: AttentionFactory = GlobalAttention,
     ) -> None:
         super().__init__()
         dim = block.dim
@@ -28,13 +38,15 @@ class UnimodalEncoder(nn.Module):
             MaskedConv1d(in_channels if i == 0 else dim, dim, bias=False) for i in range(num_convs)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_convs))
-        self.blocks = nn.ModuleList(block() for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(block(attention=attention) for _ in range(num_blocks))
+        self.positions = positions
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, T, C) → (B, T, D), 0 in padding."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = functional.relu(norm(conv(x, mask)))
-        x = x + sinusoid_positions(x.shape[1], x.shape[2], like=x)
+        if self.positions:
+            x = x + sinusoid_positions(x.shape[1], x.shape[2], like=x)
         for block in self.blocks:
             x = block(x, mask)
         return zero_padding(x, mask)
