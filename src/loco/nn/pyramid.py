@@ -14,12 +14,12 @@ from loco.nn.layers import downsample_mask
 
 
 class CrossModalPyramid(nn.Module):
-    """Levels of strides 1, 2, 4, …; a level's output is both directions' features side by side.
+    """Levels of strides 1, 2, 4, …; a level's output is both streams' side by side.
 
-    A level has a block for each direction: one for which sight asks, one for which sound does.
+    A level has a block for each stream, whose context is the other stream at the level before.
 
     Args:
-        block: makes the blocks, of width D.
+        block: makes the blocks, of width D; its `asks` says which of the two is the query.
         num_levels: levels; the first keeps the resolution, each later one halves it.
         attention: makes each block's attention strategy.
     """
