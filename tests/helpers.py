@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -121,7 +122,9 @@ def make_job(
     folder = sweep / f"job{number}"
     notes = folder / ".hydra"
     notes.mkdir(parents=True)
-    (notes / "overrides.yaml").write_text(json.dumps([f"{k}={v}" for k, v in overrides.items()]))
+    (notes / "overrides.yaml").write_text(
+        yaml.safe_dump([f"{k}={v}" for k, v in overrides.items()], allow_unicode=True), "utf-8"
+    )
     plain = {"seed": 0, "attention": {"window_size": 8}} | (config or {})
     (notes / "config.yaml").write_text(json.dumps(plain | {"seed": overrides.get("seed", 0)}))
     chosen = {"attention": "cdp", "correspondence": "learnable_gaussian"} | (choices or {})

@@ -15,11 +15,13 @@ import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import torch
+from hydra.utils import instantiate
 from markdown_it import MarkdownIt
 
 from helpers import (
@@ -49,8 +51,7 @@ from loco.sweeps.tabulate import Table, columns_of, make_rows, read_jobs
 @pytest.fixture(scope="module")
 def data(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small data set under other names of classes and videos."""
-    made = tmp_path_factory.mktemp("made") / "run"
-    train(tiny_config(synthetic_root, made, "trainer.max_epochs=1"))
+    instantiate(tiny_config(synthetic_root, synthetic_root).data).prepare_data()
     old = json.loads((synthetic_root / "annotations.json").read_text("utf-8"))["database"]
     root = tmp_path_factory.mktemp("nasty")
     (root / "features").mkdir()
@@ -74,7 +75,7 @@ def settings(data: Path, output: Path, *more: str) -> list[str]:
     return [
         "data=unav100_i3d_vggish", f"data.root={data / 'features'}", "data.num_workers=0",
         f"data.annotations={data / 'annotations.json'}", "data.batch_size=4",
-        f"output_dir={output}", "trainer.max_epochs=1", *TINY_MODEL, *QUIET, *more,
+        f"output_dir='{output}'", "trainer.max_epochs=1", *TINY_MODEL, *QUIET, *more,
     ]  # fmt: skip
 
 
@@ -248,7 +249,7 @@ def test_markdown_tables(table: Table) -> None:
     tokens = page.parse(RENDERERS["markdown"](table))
     cells = [
         "".join(part.content for part in token.children or ())
-        for before, token in zip(tokens, tokens[1:], strict=False)
+        for before, token in pairwise(tokens)
         if before.type in ("td_open", "th_open")
     ]
     width = 3 + len(MAP_NAMES[4:])
@@ -304,11 +305,11 @@ def test_csv_and_page_of_a_sweep(table: Table, tmp_path: Path) -> None:
     assert any("price $5 or $6" in text for text in drawn)
 
 
-def test_the_command_can_be_run_again(finished_run: Path, tmp_path: Path) -> None:
+def test_the_command_can_be_run_again(tmp_path: Path) -> None:
     """As a shell reads it."""
     words = ["note='a b'", '+x=$HOME `id` "q"', "~y", "z=[1,2]", "it's=\\,", "two\nlines", "#x"]
     for name in ("config.yaml", "metrics.json"):
-        (tmp_path / name).write_bytes((finished_run / name).read_bytes())
+        (tmp_path / name).touch()
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "overrides.yaml").write_text(json.dumps(words))
     command = RunFolder(tmp_path).command
@@ -326,3 +327,23 @@ def test_tables_are_printed(table: Table, capsys: pytest.CaptureFixture[str]) ->
     folders = {str(job.folder.parent) for row in table.rows for job in row.finished}
     assert main(["tabulate", *folders]) == 0
     assert "cash" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_loggers(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B's tables and pictures, of which each video has one, and TensorBoard's settings."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    database = json.loads((data / "annotations.json").read_text("utf-8"))["database"]
+    shift = {"test": "validation", "validation": "test"}  # nasty ids among those that are drawn
+    for video in database.values():
+        video["subset"] = shift.get(video["subset"], video["subset"])
+    (tmp_path / "mine.json").write_text(json.dumps({"database": database}), "utf-8")
+    words = settings(data, tmp_path / "run", "logger=[tensorboard,wandb]")
+    words += [f"data.annotations={tmp_path / 'mine.json'}", "callbacks.wandb.num_videos=5"]
+    train(compose_config("train", words))
+    assert "no W&B" not in caplog.text
+    assert "failed at the end" not in caplog.text
+    pictures = {p.name for p in tmp_path.rglob("media/images/**/*.png")}
+    assert len(pictures) >= 10  # a timeline and a similarity of each
