@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -31,6 +33,24 @@ QUIET = [
     "+trainer.enable_model_summary=false",
     "trainer.accelerator=cpu",
 ]
+
+NASTY = (
+    "cash $$", "price $5 or $6", r"\frac{$x^{$} & % # _ ~ ^ [1]", "狗叫 🐕", "Gespräch «é»",
+    "[red]x[/red]", "[/]", ":boom: @user", "<b>&amp;</b> <!-- -->",
+    "</script><script>x(1)</script>",
+    "]]> <![CDATA[", "${x}", "???", "{0} {x!r} %s @@TITLE@@", "a=1, b; 'c' \"d\" `e`", "a|b\\|c\\",
+    "=1+1", "+SUM(A1)", "-2+3|' /C calc'!A0", "@x", "'=x", "_a_ *b* ~~c~~ [t](javascript:x)",
+    "00:01 --> 00:02", "NOTE", "{\\an8}<i>", "two\nlines\r\nthree", "\ttab  blanks ", "a b", "a  b",
+    "bell\x07 red\x1b[31m nul\x00", "del\x7f c1\x85 line\u2028 end\ufffe", "null", "1e3",
+    "#262626 url(#x", "\u202eright to left", "x" * 300,
+)  # fmt: skip
+"""Names of classes that some renderer or other would take for something else."""
+
+NASTY_IDS = (
+    "-0nqfRcnAYE", "a $5 & <b> [x]", "狗 🐕", "é=1,b;'c' \"d\" `e`", "${x}", "x.y%s{0}", "=1+1",
+    "#hash @at", " blank ", "_id_|pipe|*",
+)  # fmt: skip
+"""Names of videos that can stand in the names of files."""
 
 Composer = Callable[..., DictConfig]
 
@@ -84,6 +104,39 @@ class Failing(lightning.Callback):
 
     def on_results(self, folder: Path, module: LocalizationModule, data: AVDataModule) -> None:
         raise KeyError("no such thing")
+
+
+MAP_NAMES = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
+
+
+def make_job(
+    sweep: Path,
+    number: int,
+    overrides: dict[str, Any],
+    mean: float | None = None,
+    error: str | None = None,
+    config: dict[str, Any] | None = None,
+    choices: dict[str, str] | None = None,
+) -> Path:
+    """A job's folder as a sweep leaves it: finished if it has a mean, failed if an error."""
+    folder = sweep / f"job{number}"
+    notes = folder / ".hydra"
+    notes.mkdir(parents=True)
+    (notes / "overrides.yaml").write_text(
+        yaml.safe_dump([f"{k}={v}" for k, v in overrides.items()], allow_unicode=True), "utf-8"
+    )
+    plain = {"seed": 0, "attention": {"window_size": 8}} | (config or {})
+    (notes / "config.yaml").write_text(json.dumps(plain | {"seed": overrides.get("seed", 0)}))
+    chosen = {"attention": "cdp", "correspondence": "learnable_gaussian"} | (choices or {})
+    groups = {key: str(value) for key, value in overrides.items() if key in chosen}
+    hydra = {"job": {"num": number}, "runtime": {"choices": chosen | groups}}
+    (notes / "hydra.yaml").write_text(json.dumps({"hydra": hydra}))
+    if mean is not None:
+        metrics: dict[str, Any] = {name: mean + 0.01 * i for i, name in enumerate(MAP_NAMES)}
+        (folder / "metrics.json").write_text(json.dumps(metrics | {"per_class": {}}))
+    if error is not None:
+        (folder / "failed.txt").write_text(f"{error}\n\nTraceback …")
+    return folder
 
 
 def open_page(browser: Any, page: Path, width: int = 1280, height: int = 800) -> None:

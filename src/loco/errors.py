@@ -32,7 +32,11 @@ class PredictionsError(LocoError):
 
 
 class ExportError(LocoError):
-    """A form of predictions that there is not."""
+    """A form of predictions that there is not, or a video whose name is no name of a file."""
+
+
+class OutputError(LocoError):
+    """A file that cannot be written, such as on a full disk; none is left half written."""
 
 
 class IncompleteError(LocoError):

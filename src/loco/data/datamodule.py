@@ -119,7 +119,7 @@ class AVDataModule(lightning.LightningDataModule):
         self.test_split = test_split
         self.predict_split = predict_split
         self.pool_batches = pool_batches
-        self._class_names = None if class_names is None else list(class_names)
+        self.known_classes = None if class_names is None else list(class_names)
         self.seed = seed
         self.pin_memory = pin_memory
         self.annotations: Annotations | None = None
@@ -200,7 +200,7 @@ class AVDataModule(lightning.LightningDataModule):
         if not wanted:
             return
         if self.annotations is None and self.annotations_path is not None:
-            self.annotations = read_annotations(self.annotations_path, self._class_names)
+            self.annotations = read_annotations(self.annotations_path, self.known_classes)
         store = FeatureStore(self.root, self.layout, self.max_length_difference)
         ids = {name: self._video_ids(name, store) for name in wanted}
         known = [] if self._inspection is None else list(self._inspection.lengths)
@@ -305,7 +305,7 @@ class AVDataModule(lightning.LightningDataModule):
         if self.annotations_path is None:
             raise AnnotationError(f"{what}: expected an annotation file, none is given")
         if self.annotations is None:
-            self.annotations = read_annotations(self.annotations_path, self._class_names)
+            self.annotations = read_annotations(self.annotations_path, self.known_classes)
         return self.annotations
 
     def _inspected(self) -> Inspection:

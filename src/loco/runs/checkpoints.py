@@ -182,7 +182,7 @@ def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]
     """
     checkpoint = load_checkpoint(file)
     kept, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    then, now = (flat(OmegaConf.create(settings)) for settings in (kept, config))
+    then, now = (flat(settings) for settings in (kept, config))
     differing = {
         key: key if key == "class_names" else f"{key} {then.get(key)} → {now.get(key)}"
         for key in sorted(then.keys() | now.keys())

@@ -18,6 +18,7 @@ from loco.runs.checkpoints import (
     load_checkpoint,
     restore_module,
 )
+from loco.runs.files import write_text
 from loco.runs.results import (
     metrics_table,
     show,
@@ -47,8 +48,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     tested = describe_checkpoint(file, checkpoint)
     config = absolute_paths(config)
     settings = reading_data(module.hparams["data"], config.data)
-    settings.class_names = module.class_names
     data: AVDataModule = build_trusted(settings, file, trust)
+    data.known_classes = module.class_names  # not a setting: `${x}` and `???` are names, too
     data.setup("test")
     check_fits(file, module, data)
     callbacks = build_callbacks(config)
@@ -58,10 +59,10 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         output, test = Path(config.output_dir), tested_videos(data, module)
         output.mkdir(parents=True, exist_ok=True)
-        evaluated = dict(module.hparams) | {
+        evaluated = {k: v for k, v in module.hparams.items() if k != "class_names"} | {
             "data": settings, "output_dir": str(output), "task": "loco.runs.evaluate.evaluate",
         }  # fmt: skip
-        OmegaConf.save(evaluated, output / "config.yaml", resolve=True)
+        write_text(output / "config.yaml", OmegaConf.to_yaml(evaluated, resolve=True))
         write_results(output, module, metrics, test)
         title = f"{data.test_split} mAP, {len(test)} videos"
         show(metrics_table({file.name: metrics}, title, tested=tested))

@@ -41,9 +41,9 @@ def predict(config: DictConfig) -> dict[str, Events]:
     settings = merged_data(kept, config.data)
     settings.annotations = config.data.annotations
     given = {str(key): value for key, value in settings.items() if value is not None}
-    given["class_names"] = module.class_names
     given["layout"] = build_trusted(settings.layout, file, trust)
     data = AVDataModule(**{"annotations": None, "batch_size": 1} | given)
+    data.known_classes = module.class_names
     data.setup("predict")
     check_fits(file, module, data)
     callbacks = build_callbacks(config)

@@ -14,6 +14,7 @@ from loco.data.datamodule import AVDataModule
 from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import build_module, check_resumes, find_checkpoint, load_tested
+from loco.runs.files import write_text
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.results import (
     metrics_table,
@@ -64,7 +65,7 @@ def train(config: DictConfig) -> dict[str, float]:
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, output / "config.yaml", resolve=True)
+        write_text(output / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
         if resume:
             continue_log(trainer.loggers, resume.parent.parent, steps)
     try:
