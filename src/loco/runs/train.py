@@ -25,6 +25,7 @@ from loco.runs.results import (
     write_results,
 )
 from loco.runs.settings import absolute_paths, check_numbers, plain_config
+from loco.training.interruption import Interruption
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def train(config: DictConfig) -> dict[str, float]:
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
         steps = check_resumes(resume, module, kept)
-    callbacks = build_callbacks(config)
+    callbacks = [*build_callbacks(config), Interruption()]
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
