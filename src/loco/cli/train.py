@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from loco.cli.configs import config_folder, run_composed
 from loco.runs.entry import user_errors
+from loco.runs.hydra_notes import keep_hydra_notes
 from loco.runs.processes import run_task
 from loco.runs.resume import resumed_words
 from loco.sweeps.job import sweep_job
@@ -19,6 +20,7 @@ from loco.sweeps.job import sweep_job
 @user_errors
 @sweep_job
 def task(config: DictConfig) -> None:
+    keep_hydra_notes(config)
     run_task(config.task, config)
 
 

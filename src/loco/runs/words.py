@@ -57,5 +57,6 @@ def plain_without_secrets(plain: Any, key: str = "") -> Any:
     if isinstance(plain, dict):
         return {name: plain_without_secrets(value, str(name)) for name, value in plain.items()}
     if isinstance(plain, list):
-        return [plain_without_secrets(value, key) for value in plain]
+        values = (plain_without_secrets(value, key) for value in plain)
+        return [without_secrets([v])[0] if isinstance(v, str) else v for v in values]
     return HIDDEN if isinstance(plain, str) and plain and is_secret(key) else plain
