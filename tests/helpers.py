@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from loco.cli import main
 from loco.data.datamodule import AVDataModule
 from loco.training.module import LocalizationModule
 
@@ -154,3 +161,87 @@ def inside(browser: Any, selector: str) -> str:
 def count(browser: Any, selector: str) -> int:
     """How many elements a CSS selector finds."""
     return browser.execute_script("return document.querySelectorAll(arguments[0]).length", selector)
+
+
+class SignalAt(lightning.Callback):
+    """Sends the process a signal in a batch of an epoch, in training or in validation.
+
+    Args:
+        name: of the signal, `SIGTERM`.
+        epoch, batch: from 0.
+        validation: in a batch of the validation.
+        group: all processes of this one's group get it, as from a terminal.
+    """
+
+    def __init__(
+        self, name: str, epoch: int, batch: int, validation: bool = False, group: bool = False
+    ) -> None:
+        self.number = signal.Signals[name]
+        self.place = (epoch, batch)
+        self.validation = validation
+        self.group = group
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self.validation and (trainer.current_epoch, batch_idx) == self.place:
+            self._send()
+
+    def on_validation_batch_start(
+        self, trainer: lightning.Trainer, module: Any, batch: Any, batch_idx: int, *_: Any
+    ) -> None:
+        if self.validation and (trainer.current_epoch, batch_idx) == self.place:
+            self._send()
+
+    def _send(self) -> None:
+        (os.killpg if self.group else os.kill)(os.getpid(), self.number)
+
+
+class Ended(NamedTuple):
+    """How a command ended.
+
+    Attributes:
+        code: the exit status; negative is a signal that killed it.
+        out: what it printed, errors too.
+    """
+
+    code: int
+    out: str
+
+
+def loco(*words: str | Path, cwd: Path, kill_after: float | None = None, **env: str) -> Ended:
+    """The command `loco …` in a process of its own, without the seconds that its imports take.
+
+    Args:
+        *words: after `loco`.
+        cwd: its working directory.
+        kill_after: seconds after which it is killed with SIGKILL.
+        **env: variables of its environment.
+    """
+    printed = cwd / "printed.txt"
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.setpgid(0, 0)
+            os.chdir(cwd)
+            os.environ.update(env)
+            with printed.open("w") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
+            logging.getLogger().handlers.clear()
+            code = main([str(word) for word in words])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    return Ended(os.waitstatus_to_exitcode(status), printed.read_text(encoding="utf-8"))

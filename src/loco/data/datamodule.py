@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
-from loco.data.sampler import LengthBatchSampler, ResumableLoader
+from loco.data.sampler import LengthBatchSampler, ResumableLoader, leave_signals_to_parent
 from loco.errors import AnnotationError, FeatureError
 from loco.structures import Batch, Events, TimeGrid
 
@@ -350,6 +350,7 @@ class AVDataModule(lightning.LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=self.pin_memory,
             # of its own, so that loading draws nothing from the generator that dropout uses
             generator=torch.Generator().manual_seed(self.seed),
