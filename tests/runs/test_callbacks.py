@@ -56,7 +56,7 @@ def test_a_chart_that_cannot_be_drawn(
     metrics["diagnosis"]["by_length"] = {}
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
-    assert "No chart of kinds of events: " in caplog.text
+    assert "no chart of kinds of events: " in caplog.text
     assert text.count("<figure>") > 3
     assert "<li>No chart of kinds of events: " in text
 

@@ -38,6 +38,11 @@ def csv_cell(text: str) -> str:
     return f"'{text}"
 
 
+def csv_text_of(cell: str) -> str:
+    """The text that `csv_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and csv_cell(cell[1:]) == cell else cell
+
+
 def replace_unshowable() -> None:
     """Print `?` for what a stream's encoding has not got, rather than ending in an error."""
     for stream in (sys.stdout, sys.stderr):
