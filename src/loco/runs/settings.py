@@ -19,6 +19,8 @@ from loco.runs.trusted import refuse_interpolations
 INCIDENTAL = (
     "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "csv_log", "report",
 )  # fmt: skip
+# groups that a model may take
+MODEL_GROUPS = ("attention", "correspondence")
 # where parts stood before 0.2.0
 FORMER = re.compile(
     r"loco\.(models|losses|decoding|module|callbacks|optim|wandb_logging|cost"
@@ -62,6 +64,25 @@ def check_numbers(config: DictConfig) -> None:
             wrong.append(f"{key}={value}: expected {number} {limits}")
     if wrong:
         raise SettingError("; ".join(wrong))
+
+
+def check_groups(config: DictConfig) -> None:
+    """Refuse the choice of a group that the model has no place for, instead of ignoring it.
+
+    A model says that it takes none of them by starting from `model/base.yaml`.
+
+    Raises:
+        SettingError: names the group.
+    """
+    model = OmegaConf.to_container(config.model, resolve=False)
+    for group in MODEL_GROUPS:
+        if group in config and group not in model and f"${{{group}" not in str(model):
+            name = str(config.model.get("_target_")).rpartition(".")[2]
+            raise SettingError(
+                f"{group}: {name} takes none, so that choosing one would change nothing; leave it "
+                f"out (a model of your own: `{group}: ${{{group}}}` takes it, and `defaults: [base]` "
+                "says that it takes none)"
+            )
 
 
 def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:
