@@ -23,6 +23,11 @@ SGP = (
     (r"\bdrop_path_out\.", "scale."),
     (r"\bdrop_path_mlp\.", "feed_forward_scale."),
 )
+STEM = (
+    (r"backbone\.embd\.(\d)\.conv", r"embedding.convs.\1"),
+    (r"backbone\.embd_norm", "embedding.norms"),
+    (r"backbone\.stem", "stem"),
+)
 ATTENTION = (
     (r"\battn\.rel_pe", "attention.relative_bias"),
     (r"\bln1\b", "attention_norm"),
@@ -42,10 +47,10 @@ NET = (
 )
 
 
-def load_net(net: nn.Module, weights: Mapping[str, Tensor], block: tuple) -> None:
-    """Load a whole net's original weights; `block` names those of its blocks."""
+def load_net(net: nn.Module, weights: Mapping[str, Tensor], *names: tuple) -> None:
+    """Load a whole net's original weights; `names` are those of its blocks, which come first."""
     scales = sorted(name for name in weights if name.startswith("reg_head.scale."))
     weights = {name: value for name, value in weights.items() if name not in scales} | {
         "reg_head.scales": torch.stack([weights[name] for name in scales])
     }
-    load(net, weights, (*NET, *block))
+    load(net, weights, (*names, *NET))

@@ -31,8 +31,7 @@ BLOCKS: dict[str, tuple[int, Any]] = {
 
 @pytest.mark.parametrize(
     ("name", "case"),
-    [(name, "full") for name in BLOCKS]
-    + [(name, "padded") for name in BLOCKS if "stride" in name],
+    [(name, "full") for name in BLOCKS] + [(name, "padded") for name in BLOCKS if "stride" in name],
 )
 def test_block_parity(name: str, case: str) -> None:
     figures = read("actionformer_block")
@@ -53,7 +52,7 @@ def whole_net(case: str) -> tuple[ActionFormer, dict[str, torch.Tensor]]:
          "model.window_size=[5,5,1,1]", "output_dir=x"],
     )  # fmt: skip
     net = instantiate(config.model, visual_channels=12, audio_channels=8, num_classes=5).eval()
-    load_net(net, original(figures, "w.", padded=case == "padded"), ATTENTION)
+    load_net(net, original(figures, "w.", padded=case == "padded"), *ATTENTION)
     return net, figures
 
 

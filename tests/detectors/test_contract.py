@@ -34,6 +34,7 @@ NARROW = ["model.dim=16", "model.heads=2"]
 MODELS = {
     "loco_small": NARROW,
     "actionformer_small": NARROW,
+    "tridet_small": ["model.dim=16", "model.feed_forward=24"],
 }
 """Each model with the overrides that make it narrow."""
 

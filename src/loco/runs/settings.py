@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from loco.errors import LocoError, SettingError
@@ -66,23 +68,45 @@ def check_numbers(config: DictConfig) -> None:
         raise SettingError("; ".join(wrong))
 
 
-def check_groups(config: DictConfig) -> None:
-    """Refuse the choice of a group that the model has no place for, instead of ignoring it.
+def only_used_groups(config: DictConfig) -> DictConfig:
+    """The same config without the groups that its model has no place for.
 
-    A model says that it takes none of them by starting from `model/base.yaml`.
+    A default one is left out, so that nothing that a run leaves speaks of it; one that was chosen
+    is refused instead of ignored. Models that start from `model/base.yaml` have none by default.
 
     Raises:
         SettingError: names the group.
     """
     model = OmegaConf.to_container(config.model, resolve=False)
-    for group in MODEL_GROUPS:
-        if group in config and group not in model and f"${{{group}" not in str(model):
-            name = str(config.model.get("_target_")).rpartition(".")[2]
+    assert isinstance(model, dict)
+    unused = [
+        group
+        for group in MODEL_GROUPS
+        if group in config and group not in model and f"${{{group}" not in str(model)
+    ]
+    for group in unused:
+        if word := _choice(group):
+            name = str(model.get("_target_")).rpartition(".")[2]
             raise SettingError(
-                f"{group}: {name} takes none, so that choosing one would change nothing; leave it "
-                f"out (a model of your own: `{group}: ${{{group}}}` takes it, and `defaults: [base]` "
-                "says that it takes none)"
+                f"{word}: {name} takes no {group}, so this would change nothing; leave it out"
             )
+    config = config.copy()
+    with open_dict(config):
+        for group in unused:
+            del config[group]
+    return config
+
+
+def _choice(group: str) -> str:
+    """The word of the command that chose a group, or a value of it; none if the default stands.
+
+    Where there is no command, a config was composed by hand, and all of it is meant.
+    """
+    if not HydraConfig.initialized():
+        return group
+    words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    found = [str(w.input_line) for w in words if re.split(r"[.@]", w.key_or_group)[0] == group]
+    return found[-1] if found else ""
 
 
 def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:
