@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -17,28 +16,13 @@ from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.heads import PointHead
 from loco.detection.losses import DetectionLoss
+from loco.detection.outputs import PointOutputs
 from loco.nn.attention import AttentionFactory, FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.fusion import EarlyFusion
 from loco.nn.pyramid import FeaturePyramid
 from loco.structures import Batch, Events
-
-
-class Outputs(NamedTuple):
-    """What the net says, P = ΣT_l points of all levels one after the other.
-
-    Attributes:
-        logits: (B, P, K) class scores before the sigmoid.
-        offsets: (B, P, 2) distances to start and end, in strides of the point's level, ≥ 0.
-        mask: (B, P) True at real points.
-        points: (P, 4) step, range low, range high, stride, all in steps; the assigner's.
-    """
-
-    logits: Tensor
-    offsets: Tensor
-    mask: Tensor
-    points: Tensor
 
 
 class ActionFormer(nn.Module):
@@ -107,12 +91,12 @@ class ActionFormer(nn.Module):
         self.decoding = Decoding() if decoding is None else decoding
         self.num_classes = num_classes
 
-    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> PointOutputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
         x = self.encoder(self.fusion(visual, audio, mask), mask)
         logits, offsets, point_mask = self.head(self.pyramid(x, mask))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
-        return Outputs(logits, offsets, point_mask, points)
+        return PointOutputs(logits, offsets, point_mask, points)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""

@@ -132,11 +132,11 @@ class ScaledDropPath(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with GELU between them, 4·D wide unless `hidden` says otherwise."""
+    """Two linear layers with GELU between them, `expansion`·D or `hidden` wide."""
 
-    def __init__(self, dim: int, *, hidden: int | None = None) -> None:
+    def __init__(self, dim: int, *, expansion: int = 4, hidden: int | None = None) -> None:
         super().__init__()
-        width = 4 * dim if hidden is None else hidden
+        width = expansion * dim if hidden is None else hidden
         self.expand = linear(dim, width)
         self.contract = linear(width, dim)
 

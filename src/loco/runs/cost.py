@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from loco.runs.files import write_text
 from loco.runs.results import write_json
-from loco.runs.settings import absolute_paths
+from loco.runs.settings import absolute_paths, only_used_groups
 from loco.structures import Batch, Events, TimeGrid
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def measure(config: DictConfig) -> dict[str, float | str]:
     Returns:
         what `model_cost` returns.
     """
-    config = absolute_paths(config)
+    config = only_used_groups(absolute_paths(config))
     output, sizes = Path(config.output_dir), config.cost
     torch.manual_seed(config.seed)
     model = instantiate(
