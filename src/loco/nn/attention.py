@@ -139,13 +139,15 @@ def checked_window_size(window_size: int) -> int:
 
 
 def global_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-    """softmax(q·k/√d)·v over the visible keys.
+    """softmax(q·k/√d)·v over the visible keys, in memory O(T): no table of T × T is kept.
 
     Args:
         query, key, value: (B, H, T, d).
         visible: (B, H or 1, T) bool, the keys that may be seen; a query with none gets 0.
     """
-    return masked_attention(query, key, value, visible.unsqueeze(-2))
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=visible.unsqueeze(-2)
+    )
 
 
 def sliding_window_attention(
@@ -181,7 +183,7 @@ def sliding_window_attention(
 
 
 def masked_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
-    """Attention (…, Q, d) → (…, K, d) where `allowed` (…, Q or 1, K); nothing allowed gives 0."""
+    """Attention of (…, Q, d) to (…, K, d) where `allowed` (…, Q, K); nothing allowed gives 0."""
     scores = query * query.shape[-1] ** -0.5 @ key.mT
     scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1).masked_fill(~allowed, 0)
