@@ -65,6 +65,7 @@ def test_the_paper_size_model_is_the_default_of_the_class() -> None:
     assert plain.decoding == built.decoding
     ours, theirs = built.correspondence, CorrespondenceLoss(512)
     assert (ours.weight, ours.divergence) == (theirs.weight, theirs.divergence)
+    assert ours.local == theirs.local
     assert ours.temperature == theirs.temperature
     assert ours.target.sigma == theirs.target.sigma
     assert ours.target.normalize == theirs.target.normalize
