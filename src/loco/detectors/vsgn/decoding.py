@@ -64,11 +64,9 @@ class BoxDecoding:
         video, box, label = named.nonzero(as_tuple=True)
         segments = seconds[video, box]
         scores = probability[video, box, label] * shown[video, box]
-        suppress, how = (
-            (soft_nms, self.sigma) if self.nms == "soft" else (hard_nms, self.iou_threshold)
-        )
-        segments, scores, labels, video = suppress(
-            segments, scores, label, how,
+        soft = self.nms == "soft"
+        segments, scores, labels, video = (soft_nms if soft else hard_nms)(
+            segments, scores, label, self.sigma if soft else self.iou_threshold,
             min_score=self.min_score, max_segments=self.max_segments, video=video,
         )  # fmt: skip
         counts = torch.bincount(video, minlength=len(boxes)).tolist()
@@ -79,8 +77,6 @@ class BoxDecoding:
 def boundary_score(frames: Tensor, boundary: Tensor) -> Tensor:
     """(R, P): mean of the frames (R, L) before and behind each boundary (R, P)."""
     last = frames.shape[1] - 1
-    before, behind = (
-        frames.gather(1, place.clamp(0, last).long())
-        for place in (boundary.floor(), boundary.ceil())
-    )
+    places = boundary.floor(), boundary.ceil()
+    before, behind = (frames.gather(1, place.clamp(0, last).long()) for place in places)
     return (before + behind) / 2

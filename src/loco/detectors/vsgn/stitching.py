@@ -183,8 +183,7 @@ class SelfStitch:
             drawn.append((video, first, max(behind - first, 1)))
         rows = torch.tensor(drawn, dtype=torch.long, device=counts.device).reshape(-1, 3)
         every = torch.ones(len(rows), dtype=torch.bool, device=counts.device)
-        video, first, steps = rows.unbind(1)
-        return self._layout(video, first, steps, every, every, length)
+        return self._layout(rows[:, 0], rows[:, 1], rows[:, 2], every, every, length)
 
     def _layout(
         self, video: Tensor, first: Tensor, steps: Tensor, stitched: Tensor, cut: Tensor,
