@@ -155,12 +155,12 @@ class UniAV(nn.Module):
             raise LocoError(f"model.tasks.….text: expected a text table, there is none: {missing}")
         visual, audio = self.encode(visual, audio, mask)
         levels = self.pyramid(visual, audio, mask)
-        text = self.text.get_buffer(task)
+        names = self.classify.names(self.text.get_buffer(task))
         logits, offsets = [], []
         for (x, level_mask), scale in zip(levels, self.scales, strict=True):
-            logits.append(self.classify(x, level_mask, text))
+            logits.append(self.classify(x, level_mask, names))
             distances = functional.relu(self.regress(x, level_mask, task) * scale)
-            offsets.append(distances.unflatten(2, (-1, 2)).expand(-1, -1, len(text), -1))
+            offsets.append(distances.unflatten(2, (-1, 2)).expand(-1, -1, len(names), -1))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
         point_mask = torch.cat([level_mask for _, level_mask in levels], 1)
         return Outputs(
