@@ -23,17 +23,23 @@ from loco.detectors.uniav.detector import Task, UniAV
 from loco.detectors.uniav.heads import text_table
 from loco.errors import LocoError
 from loco.nn.blocks import TransformerBlock
+from loco.runs.cost import random_batch
 from loco.structures import Batch, Events, TimeGrid
 
 GRID = TimeGrid(fps=25, window=24, stride=8)
 SMALL = {"dim": 16, "heads": 2, "encoder_blocks": 1, "head_dim": 12, "layer_scale": 0.5}
-THREE = {"tal": Task(class_agnostic=True), "avel": Task(), "sed": Task()}
 CLASSES = {"tal": 4, "avel": 3, "sed": 2}
+
+
+def three() -> dict[str, Task]:
+    return {"tal": Task(class_agnostic=True), "avel": Task(), "sed": Task()}
+
+
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "unav": lambda: UnAV(6, 5, 3, class_dim=4, **SMALL),
     "unav_plain": lambda: UnAV(6, 5, 3, dependency=False, **SMALL),
     "uniav": lambda: UniAV(6, 5, 3, text_channels=8, **SMALL),
-    "uniav_three": lambda: UniAV(6, 5, CLASSES, text_channels=8, tasks=THREE, **SMALL),
+    "uniav_three": lambda: UniAV(6, 5, CLASSES, text_channels=8, tasks=three(), **SMALL),
 }
 
 
@@ -100,7 +106,7 @@ def test_published_sizes(
         models = {
             unav: UnAV(*channels, 100),
             plain: UnAV(*channels, 100, dependency=False),
-            uniav: UniAV(*channels, {"tal": 200, "avel": 100, "sed": 10}, tasks=THREE),
+            uniav: UniAV(*channels, {"tal": 200, "avel": 100, "sed": 10}, tasks=three()),
         }
         alone = UniAV(*channels, 100)
     for expected, model in models.items():
@@ -138,6 +144,7 @@ def test_the_published_size_is_the_default_of_the_class(name: str, kind: type) -
     assert plain.assigner == built.assigner
     decodings = [getattr(m, "decodings", getattr(m, "decoding", None)) for m in (plain, built)]
     assert decodings[0] == decodings[1]
+    assert built.detect(random_batch(1, 5, 4, 3, GRID))
     criteria = [[m for m in of.modules() if isinstance(m, DetectionLoss)] for of in (plain, built)]
     (ours,), (theirs,) = criteria
     assert ours.normalizer == theirs.normalizer
@@ -268,12 +275,12 @@ def test_the_order_of_the_classes_plays_a_part() -> None:
 
 
 def test_a_net_of_one_task_takes_its_part_of_a_net_of_three() -> None:
-    three, one = small("uniav_three").eval(), UniAV(6, 5, 3, text_channels=8, **SMALL).eval()
-    part = {name: value for name, value in three.state_dict().items() if name in one.state_dict()}
+    several, one = small("uniav_three").eval(), UniAV(6, 5, 3, text_channels=8, **SMALL).eval()
+    part = {name: value for name, value in several.state_dict().items() if name in one.state_dict()}
     assert part.keys() == one.state_dict().keys()
     one.load_state_dict(part)
     batch = make_batch([20, 9])
-    ours = three(batch.visual, batch.audio, batch.mask, "avel")
+    ours = several(batch.visual, batch.audio, batch.mask, "avel")
     theirs = one(batch.visual, batch.audio, batch.mask)
     assert torch.equal(ours.logits, theirs.logits)
     assert torch.equal(ours.offsets, theirs.offsets)
@@ -326,7 +333,7 @@ def test_a_checkpoint_needs_its_text_file_no_more(tmp_path: Path) -> None:
 
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match=r"3 tasks \(tal, avel, sed\) need a data set each"):
-        UniAV(6, 5, 3, tasks=THREE)
+        UniAV(6, 5, 3, tasks=three())
     with pytest.raises(ValueError, match="the model's tasks are avel, the data's sed"):
         UniAV(6, 5, {"sed": 3})
     with pytest.raises(ValueError, match="plain word"):

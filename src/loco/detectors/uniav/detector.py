@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,7 +25,6 @@ from loco.structures import Batch, Events
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Task:
     """What is a task's own besides its experts.
 
@@ -37,10 +35,20 @@ class Task:
         decoding: from outputs to events.
     """
 
-    text: str = RANDOM
-    class_agnostic: bool = False
-    criterion: DetectionLoss | None = None
-    decoding: Decoding | None = None
+    def __init__(
+        self,
+        *,
+        text: str = RANDOM,
+        class_agnostic: bool = False,
+        criterion: DetectionLoss | None = None,
+        decoding: Decoding | None = None,
+    ) -> None:
+        self.text = str(text)
+        self.class_agnostic = class_agnostic
+        self.criterion = (
+            DetectionLoss(regression="diou", normalizer=300) if criterion is None else criterion
+        )
+        self.decoding = Decoding() if decoding is None else decoding
 
 
 class UniAV(nn.Module):
@@ -111,13 +119,8 @@ class UniAV(nn.Module):
         self._needed_files: set[str] = set()
         self._read_text(text_channels)
         self.assigner = RangeAssigner() if assigner is None else assigner
-        self.criteria = nn.ModuleDict(
-            {
-                name: task.criterion or DetectionLoss(regression="diou", normalizer=300)
-                for name, task in self.tasks.items()
-            }
-        )
-        self.decodings = {name: task.decoding or Decoding() for name, task in self.tasks.items()}
+        self.criteria = nn.ModuleDict({name: task.criterion for name, task in self.tasks.items()})
+        self.decodings = {name: task.decoding for name, task in self.tasks.items()}
 
     def _read_text(self, text_channels: int) -> None:
         """The tables become buffers: a checkpoint holds them, and needs their files no more."""
