@@ -78,6 +78,35 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def start_from(module: LocalizationModule, path: str | Path) -> str:
+    """Begin with the weights of another training; says which.
+
+    They must hold all that the module has, by name and shape; what they hold besides, such as the
+    experts of other tasks, is left.
+
+    Args:
+        module: gets the weights.
+        path: a checkpoint, or a run's folder: its best one.
+
+    Raises:
+        CheckpointError: they lack something; names it.
+    """
+    file = find_checkpoint(path, best=True)
+    checkpoint = load_checkpoint(file)
+    given, own = checkpoint["state_dict"], module.state_dict()
+    lacking = [
+        name for name, value in own.items()
+        if name not in given or given[name].shape != value.shape
+    ]  # fmt: skip
+    if lacking:
+        raise CheckpointError(
+            f"init_from={file}: its weights do not fit this model: {len(lacking)} of {len(own)} "
+            f"are missing or of another shape, such as {lacking[0]}"
+        )
+    module.load_state_dict({name: given[name] for name in own})
+    return describe_checkpoint(file, checkpoint)
+
+
 def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
     """A module from one's own config: parts, channels and class names."""
     parts = OmegaConf.create({key: config[key] for key in MODEL_KEYS if key in config})
@@ -95,6 +124,12 @@ def restore_module(
             weights do not fit them.
     """
     config = checkpoint["hyper_parameters"]
+    if isinstance(config["class_names"], dict):
+        tasks = ", ".join(config["class_names"])
+        raise CheckpointError(
+            f"{file}: of a training of several tasks; each has a folder of its own in the run's, "
+            f"with a checkpoint of its part ({tasks})"
+        )
     detector = build_trusted(config["model"], file, trust, CheckpointError, **_sizes(config))
     module = LocalizationModule(detector, config["class_names"], config=config)
     try:

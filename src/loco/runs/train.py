@@ -13,7 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 from loco.data.datamodule import AVDataModule
 from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
-from loco.runs.checkpoints import build_module, check_resumes, find_checkpoint, load_tested
+from loco.runs.checkpoints import (
+    build_module,
+    check_resumes,
+    find_checkpoint,
+    load_tested,
+    start_from,
+)
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.results import (
     metrics_table,
@@ -60,6 +66,8 @@ def train(config: DictConfig) -> dict[str, float]:
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
         steps = check_resumes(resume, module, kept)
+    elif config.get("init_from"):
+        log.info("starting from the weights of %s", start_from(module, config.init_from))
     callbacks = build_callbacks(config)
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
