@@ -11,6 +11,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from loco.data.datamodule import AVDataModule
+from loco.data.tasks import MultiTaskDataModule
+from loco.errors import SettingError
 from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import (
@@ -50,12 +52,15 @@ def train(config: DictConfig) -> dict[str, float]:
     config = absolute_paths(config)
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
+    start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
     if resume:
         log.info("resuming from %s", resume)
     loggers = build_loggers(config)  # a missing login is told before the data is read
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data: AVDataModule = instantiate(config.data)
+    if isinstance(data, MultiTaskDataModule):
+        raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     data.prepare_data()
     data.prepare()
     kept = plain_config(config) | {
@@ -66,8 +71,8 @@ def train(config: DictConfig) -> dict[str, float]:
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
         steps = check_resumes(resume, module, kept)
-    elif config.get("init_from"):
-        log.info("starting from the weights of %s", start_from(module, config.init_from))
+    elif start:
+        log.info("starting from the weights of %s", start_from(module, start))
     callbacks = build_callbacks(config)
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:

@@ -63,6 +63,7 @@ def train(config: DictConfig) -> dict[str, float]:
     config = absolute_paths(config)
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
+    start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
     loggers = build_loggers(config)
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
@@ -80,8 +81,8 @@ def train(config: DictConfig) -> dict[str, float]:
     if resume:
         log.info("resuming from %s", resume)
         steps = check_resumes(resume, module, kept)
-    elif config.get("init_from"):
-        log.info("starting from the weights of %s", start_from(module, config.init_from))
+    elif start:
+        log.info("starting from the weights of %s", start_from(module, start))
     best = {
         task: BestCheckpoint(str(output / "checkpoints" / task), f"val/{task}/mAP")
         for task in data.sets

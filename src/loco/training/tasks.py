@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from loco.evaluation.metrics import DetectionMAP
 from loco.structures import Batch
 from loco.training.module import LocalizationModule
+
+log = logging.getLogger(__name__)
 
 
 class MultiTaskModule(LocalizationModule):
@@ -77,7 +80,7 @@ class MultiTaskModule(LocalizationModule):
         self._scores = {}
         if data.turns.stopped != before and self.trainer.is_global_zero:
             now = ", ".join(data.turns.stopped) or "none"
-            self.print(f"stopped tasks, trained in every fourth round only: {now}")
+            log.info("stopped tasks, trained in every fourth round only: %s", now)
 
     def on_test_epoch_start(self) -> None:
         raise NotImplementedError("the part of each task is tested as a module of its own")
