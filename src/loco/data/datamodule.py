@@ -60,6 +60,7 @@ class AVDataModule(lightning.LightningDataModule):
         class_names: those of a trained model, see `read_annotations`; None is the file's.
         seed: start of shuffling and crops, ≥ 0.
         pin_memory: page-locked batches, for a GPU.
+        task: name of the task that the data set sets, for a detector that knows several.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -85,6 +86,7 @@ class AVDataModule(lightning.LightningDataModule):
         class_names: Sequence[str] | None = None,
         seed: int = 0,
         pin_memory: bool = False,
+        task: str = "avel",
     ) -> None:
         super().__init__()
         if missing not in ("error", "skip"):
@@ -122,6 +124,7 @@ class AVDataModule(lightning.LightningDataModule):
         self.known_classes = None if class_names is None else list(class_names)
         self.seed = seed
         self.pin_memory = pin_memory
+        self.task = task
         self.annotations: Annotations | None = None
         self._inspection: Inspection | None = None
         self._datasets: dict[Stage, VideoDataset] = {}
@@ -212,7 +215,7 @@ class AVDataModule(lightning.LightningDataModule):
             crop = self.crop if name == "train" else None
             self._datasets[name] = VideoDataset(
                 videos, store, inspection.lengths, crop,
-                skip_unusable=self.missing == "skip" or name == "test",
+                skip_unusable=self.missing == "skip" or name == "test", task=self.task,
             )  # fmt: skip
         self._inspection = inspection
 
