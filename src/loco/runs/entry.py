@@ -11,16 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import LocoError
+from loco.runs.configs import layout_of
 from loco.runs.streams import replace_unshowable
 
 log = logging.getLogger("loco")
 
 
+OmegaConf.register_new_resolver("layout_of", layout_of, replace=True)
 USER_ERRORS = (LocoError, InstantiationException, OmegaConfBaseException)
 
 
