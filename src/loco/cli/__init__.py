@@ -21,6 +21,7 @@ COMMANDS = {
     "describe": "what an annotation file holds, and which settings suit it",
     "train": "train a detector and test its best checkpoint; with -m a sweep",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
+    "extract": "make feature files of videos",
     "predict": "find the events of videos without annotations",
     "score": "the mAP of anybody's predictions, compared",
     "report": "a finished run as a page to look at",

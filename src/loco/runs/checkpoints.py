@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from loco.data.datamodule import AVDataModule
+from loco.data.extraction import Extraction
 from loco.errors import CheckpointError
 from loco.runs.settings import flat, refuse_former
 from loco.runs.trusted import build_trusted
@@ -247,7 +248,7 @@ def check_resumes(
 
 
 def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> None:
-    """Refuse data whose channels or classes are not those that a checkpoint was trained on.
+    """Refuse data whose features or classes are not those that a checkpoint was trained on.
 
     Raises:
         CheckpointError: names what differs.
@@ -259,6 +260,16 @@ def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> No
                 f"{file}: trained on {trained[name]} {name.replace('_', ' ')}, "
                 f"but the files in {data.root} have {getattr(data, name)}"
             )
+    kept = trained.get("extraction")
+    if kept is not None and data.extraction is not None:
+        then = Extraction.from_plain(kept, file)
+        if then.identity != data.extraction.identity:
+            raise CheckpointError(
+                f"{file}: trained on features of {then.described}, but {data.root} holds those of "
+                f"{data.extraction.described} (different: {then.differences(data.extraction)})"
+            )
+    elif kept is not None:
+        log.warning("%s: nothing says whether its features are those of the training", data.root)
     if data.annotations is not None and data.class_names != module.class_names:
         raise CheckpointError(
             f"{file}: its {len(module.class_names)} classes are not the {data.num_classes} "

@@ -74,6 +74,8 @@ def train(config: DictConfig) -> dict[str, float]:
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
     }
+    if data.extraction is not None:
+        kept["extraction"] = data.extraction.without_videos()
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
