@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
-from loco.data.sampler import LengthBatchSampler, ResumableLoader
+from loco.data.sampler import LengthBatchSampler, RepeatedBatchSampler, ResumableLoader
 from loco.errors import AnnotationError, FeatureError
 from loco.structures import Batch, Events, TimeGrid
 
@@ -335,7 +335,8 @@ class AVDataModule(lightning.LightningDataModule):
         training = stage == "train"
         dataset = self.dataset(stage)
         parallel = distributed.is_available() and distributed.is_initialized()
-        sampler = LengthBatchSampler(
+        repeated = getattr(self.trainer, "overfit_batches", 0) > 0
+        sampler = (RepeatedBatchSampler if repeated else LengthBatchSampler)(
             dataset.crop_lengths,
             self.batch_size if training else self.eval_batch_size,
             training=training,

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from loco.data.datamodule import AVDataModule
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
+from loco.runs.entry import naming_settings
 from loco.runs.export import above, check_formats, write_predictions
 from loco.runs.results import detections_table, show, tell_incomplete
 from loco.runs.settings import check_numbers, merged_data
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 FILE_KEYS = ("layout", "max_length_difference", "eval_batch_size", "batch_size", "num_workers")
 
 
+@naming_settings()
 def predict(config: DictConfig) -> dict[str, Events]:
     """Write the detections of every video in a folder of feature files.
 

@@ -14,6 +14,7 @@ from loco.data.datamodule import AVDataModule
 from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import build_module, check_resumes, find_checkpoint, load_tested
+from loco.runs.entry import naming_settings
 from loco.runs.files import write_text
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.results import (
@@ -30,6 +31,7 @@ from loco.runs.settings import absolute_paths, check_numbers, plain_config
 log = logging.getLogger(__name__)
 
 
+@naming_settings()
 @closing_wandb()
 def train(config: DictConfig) -> dict[str, float]:
     """Train, test the best checkpoint, and leave metrics, predictions and checkpoints.
@@ -50,6 +52,8 @@ def train(config: DictConfig) -> dict[str, float]:
     loggers = build_loggers(config)  # a missing login is told before the data is read
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    callbacks = build_callbacks(config)
+    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     data: AVDataModule = instantiate(config.data)
     data.prepare_data()
     data.prepare()
@@ -61,8 +65,6 @@ def train(config: DictConfig) -> dict[str, float]:
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
         steps = check_resumes(resume, module, kept)
-    callbacks = build_callbacks(config)
-    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
         write_text(output / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
