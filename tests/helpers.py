@@ -130,6 +130,15 @@ class Noted(lightning.Callback):
         (folder / "noted.txt").write_text(note, encoding="utf-8")
 
 
+class Seen(lightning.Callback):
+    """Writes down which videos each training step sees."""
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        folder = Path(str(trainer.checkpoint_callback.dirpath)).parent  # type: ignore[union-attr]
+        with (folder / "seen.txt").open("a", encoding="utf-8") as file:
+            file.write(" ".join(args[1].video_ids) + "\n")
+
+
 class Failing(lightning.Callback):
     """One that has a fault."""
 

@@ -13,6 +13,7 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import SettingError
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
+from loco.runs.entry import naming_settings
 from loco.runs.export import above, check_formats, write_predictions
 from loco.runs.extract import extract_for_checkpoint
 from loco.runs.processes import num_processes
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 FILE_KEYS = ("layout", "max_length_difference", "eval_batch_size", "batch_size", "num_workers")
 
 
+@naming_settings()
 def predict(config: DictConfig) -> dict[str, Events]:
     """Write the detections of videos, or of every one in a folder of feature files.
 

@@ -33,6 +33,8 @@ FORMER = re.compile(
 NUMBERS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**32 - 1),
     "trainer.max_epochs": (int, -1, math.inf),
+    "trainer.gradient_clip_val": (float, 0, math.inf),
+    "trainer.overfit_batches": (float, 0, math.inf),
     "data.num_workers": (int, 0, math.inf),
     "data.batch_size": (int, 1, math.inf),
     "data.max_length": (int, 1, math.inf),
@@ -64,6 +66,11 @@ def check_numbers(config: DictConfig) -> None:
             number = "a whole number" if kind is int else "a number"
             limits = f"from {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
             wrong.append(f"{key}={value}: expected {number} {limits}")
+    if OmegaConf.select(config, "trainer.limit_test_batches") == 0:
+        wrong.append("trainer.limit_test_batches=0: expected 1 or more, or a part, as a run tests")
+    precision = str(OmegaConf.select(config, "trainer.precision"))
+    if precision in ("16", "bf16", "64", "16-true", "bf16-true", "64-true", "transformer-engine"):
+        wrong.append(f"trainer.precision={precision}: expected 32-true, 16-mixed or bf16-mixed")
     if wrong:
         raise SettingError("; ".join(wrong))
 

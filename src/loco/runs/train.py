@@ -22,6 +22,7 @@ from loco.runs.checkpoints import (
     load_tested,
     start_from,
 )
+from loco.runs.entry import naming_settings
 from loco.runs.files import write_text
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
@@ -43,6 +44,7 @@ from loco.training.module import LocalizationModule
 log = logging.getLogger(__name__)
 
 
+@naming_settings()
 @closing_wandb()
 def train(config: DictConfig) -> dict[str, float]:
     """Train, test the best checkpoint, and leave metrics, predictions and checkpoints.
@@ -64,6 +66,8 @@ def train(config: DictConfig) -> dict[str, float]:
     loggers = build_loggers(config)  # a missing login is told before the data is read
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    callbacks = [*build_callbacks(config), Interruption()]
+    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     data: AVDataModule = instantiate(config.data)
     if isinstance(data, MultiTaskDataModule):
         raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
@@ -81,8 +85,6 @@ def train(config: DictConfig) -> dict[str, float]:
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
         log.info("starting from the weights of %s", start_from(module, start))
-    callbacks = [*build_callbacks(config), Interruption()]
-    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
         shown = plain_without_secrets(OmegaConf.to_container(config, resolve=True))
