@@ -176,7 +176,7 @@ def loco(*words: str | Path, cwd: Path, kill_after: float | None = None, **env: 
             with printed.open("w") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
-            sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
+            sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8") for n in (1, 2))
             logging.getLogger().handlers.clear()
             code = main([str(word) for word in words])
         except SystemExit as end:

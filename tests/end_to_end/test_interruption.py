@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import time
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 
 from helpers import QUIET, TINY_DATA, TINY_MODEL, loco
+from loco.runs.checkpoints import load_checkpoint
 
 SETTINGS = [*TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=3", "optimizer.lr=0.003",
             "data.eval_batch_size=2"]  # fmt: skip
@@ -71,3 +75,35 @@ def test_a_signal_ends_it_between_batches(
     done = loco("train", "ckpt_path='moved here'", "output_dir=resumed", cwd=tmp_path)
     assert done.code == 0, done.out
     assert_same_training(whole, tmp_path / "resumed")
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_kill_9_leaves_whole_checkpoints(
+    whole: Path, synthetic_root: Path, tmp_path: Path, kills: int
+) -> None:
+    """Killed again and again at random moments, each time going on in the same folder.
+
+    A checkpoint is written after each of the short epochs, so that many a kill meets one. What comes
+    out is the training that was never stopped.
+    """
+    random = Random(kills)
+    began = time.monotonic()
+    epochs = "trainer.max_epochs=3" if kills == 3 else "trainer.max_epochs=30"
+    words = [f"data.root={synthetic_root}", *SETTINGS, epochs, "output_dir=run"]
+    run = tmp_path / "run"
+    survived = 0
+    while survived < kills:
+        going = ["ckpt_path=run"] if (run / "checkpoints" / "last.ckpt").is_file() else []
+        ended = loco("train", *words, *going, cwd=tmp_path, kill_after=random.uniform(0.2, took))
+        if ended.code == 0:
+            shutil.rmtree(run)  # it was faster: once more
+            continue
+        assert ended.code == -signal.SIGKILL, ended.out
+        for file in run.rglob("*.ckpt"):
+            load_checkpoint(file)
+        survived += 1
+    going = ["ckpt_path=run"] if (run / "checkpoints" / "last.ckpt").is_file() else []
+    done = loco("train", *words, *going, cwd=tmp_path)
+    assert done.code == 0, done.out
+    if kills == 3:
+        assert_same_training(whole, run)

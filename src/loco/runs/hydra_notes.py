@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from loco.runs.words import plain_without_secrets
@@ -26,3 +28,14 @@ def keep_hydra_notes(config: DictConfig) -> None:
         for folder in {source, target} if shown != noted else {target} - {source}:
             folder.mkdir(parents=True, exist_ok=True)
             OmegaConf.save(OmegaConf.create(shown), folder / file.name)
+
+
+def remove_empty_run() -> None:
+    """Remove the folder that Hydra made for a command that failed before it left anything there."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.MULTIRUN:
+        return
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    own = {str(hydra.output_subdir), f"{hydra.job.name}.log"}
+    if folder != Path.cwd() and {path.name for path in folder.glob("*")} <= own:
+        shutil.rmtree(folder, ignore_errors=True)
