@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, loco
+from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, run_loco
 
-def saved(folder: Path, *words: str, choices: dict[str, str] | None = None, **files: str) -> Path:
+
+def saved(folder: Path, *words: str, choices: dict[str, str] | None = None) -> Path:
     """A run's folder with these overrides and a checkpoint, which nothing here reads."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "last.ckpt").touch()
@@ -27,7 +27,7 @@ def saved(folder: Path, *words: str, choices: dict[str, str] | None = None, **fi
 
 def composed(*words: str | Path, cwd: Path) -> tuple[dict, str]:
     """The configuration that a command comes to, and what it says."""
-    done = loco("train", *words, "--cfg", "job", cwd=cwd)
+    done = run_loco("train", *words, "--cfg", "job", cwd=cwd)
     assert done.code == 0, done.out
     lines = done.out.splitlines(keepends=True)
     notes = ("going on with ", "different now", "not taken", str(cwd))
@@ -38,7 +38,7 @@ def composed(*words: str | Path, cwd: Path) -> tuple[dict, str]:
 def test_what_a_run_was_started_with_counts_again(tmp_path: Path) -> None:
     run = saved(
         tmp_path / "run", "seed=3", "attention=fixed", "+trainer.limit_train_batches=2",
-        "++model.dim=32", "~callbacks.progress", "callbacks.ema=null", 
+        "++model.dim=32", "~callbacks.progress", "callbacks.ema=null",
         "optimizer.lr=0.5", "experiment=lambda",
     )  # fmt: skip
     now = ["optimizer.lr=0.25", "trainer.limit_train_batches=3", "callbacks.ema.decay=0.5"]
@@ -105,7 +105,7 @@ def test_a_choice_that_only_the_users_folder_has(tmp_path: Path) -> None:
     (own / "recipe").mkdir()
     shutil.copy(ROOT / "conf/recipe/loco_small.yaml", own / "recipe" / "mine.yaml")
     run = saved(tmp_path / "run", "model=mine", choices={"model": "mine"})
-    done = loco("train", f"ckpt_path={run}", cwd=tmp_path)
+    done = run_loco("train", f"ckpt_path={run}", cwd=tmp_path)
     assert done.code == 1
     assert "its model=mine is in no folder of configurations; give its --config-dir" in done.out
     assert "Traceback" not in done.out
@@ -117,7 +117,7 @@ def test_a_choice_that_only_the_users_folder_has(tmp_path: Path) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data of an odd name, given by a relative path, and a run of an epoch on it."""
     folder = tmp_path_factory.mktemp("it's a = {project}, $1")
-    done = loco("train", *TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=1", "seed=5",
+    done = run_loco("train", *TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=1", "seed=5",
                 r"data.root='wx=1, {y} it\'s'", cwd=folder)  # fmt: skip
     assert done.code == 0, done.out
     return folder
@@ -132,14 +132,14 @@ def test_a_copied_run_goes_on_from_another_folder(project: Path, tmp_path: Path)
     """Twice: the second run's overrides are those of the first and of the second."""
     run = shutil.copytree(only(project / "outputs/train"), tmp_path / "copy")
     words = ["trainer.max_epochs=2", "output_dir=second"]
-    done = loco("train", f"ckpt_path={run}", *words, cwd=tmp_path)
+    done = run_loco("train", f"ckpt_path={run}", *words, cwd=tmp_path)
     assert done.code == 0, done.out
     assert "different now: trainer.max_epochs=2 (was trainer.max_epochs=1)" in done.out
     config = yaml.safe_load((tmp_path / "second/config.yaml").read_text(encoding="utf-8"))
     assert config["data"]["root"] == str(project / "wx=1, {y} it's")
     assert config["seed"] == 5
     assert not (tmp_path / "wx=1, {y} it's").exists()
-    config, told = composed("ckpt_path=second", "trainer.max_epochs=4", cwd=tmp_path)
+    config, _ = composed("ckpt_path=second", "trainer.max_epochs=4", cwd=tmp_path)
     assert config["seed"] == 5
     assert config["data"]["root"] == str(project / "wx=1, {y} it's")
     assert config["trainer"]["max_epochs"] == 4
@@ -150,7 +150,7 @@ def test_a_copied_run_goes_on_from_another_folder(project: Path, tmp_path: Path)
 
 def test_a_finished_run_is_only_tested_again_and_says_so(project: Path, tmp_path: Path) -> None:
     run = only(project / "outputs/train")
-    done = loco("train", f"ckpt_path={run}".replace("=", r"='", 1)
+    done = run_loco("train", f"ckpt_path={run}".replace("=", r"='", 1)
                 .replace("it's", r"it\'s") + "'", "output_dir=again", cwd=tmp_path)  # fmt: skip
     assert done.code == 0, done.out
     assert "has trained for 1 epochs, and trainer.max_epochs is 1: it is only tested again" in (
@@ -163,18 +163,18 @@ def test_data_that_moved_along_is_found(project: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(project, tmp_path / "moved")
     run = only(moved / "outputs/train")
     gone = project.with_name("gone")
-    os.rename(project, gone)
+    project.rename(gone)
     try:
         config, _ = composed(f"ckpt_path={run}", cwd=tmp_path)
     finally:
-        os.rename(gone, project)
+        gone.rename(project)
     assert config["data"]["root"] == str(moved / "wx=1, {y} it's")
 
 
 def test_a_checkpoint_alone_says_that_its_run_is_not_there(project: Path, tmp_path: Path) -> None:
     shutil.copy(only(project / "outputs/train") / "checkpoints/last.ckpt", tmp_path / "alone.ckpt")
     data = r"data.root='" + str(project / "wx=1, {y} it's").replace("'", r"\'") + "'"
-    done = loco("train", "ckpt_path=alone.ckpt", data, *TINY_DATA, *QUIET, cwd=tmp_path)
+    done = run_loco("train", "ckpt_path=alone.ckpt", data, *TINY_DATA, *QUIET, cwd=tmp_path)
     assert done.code == 1
     assert "alone.ckpt: without its run's folder; goes on with the settings that are given" in (
         done.out
@@ -187,12 +187,12 @@ def test_a_checkpoint_alone_says_that_its_run_is_not_there(project: Path, tmp_pa
 @pytest.mark.slow
 def test_a_job_of_a_sweep_goes_on_as_a_run_and_as_a_sweep(tmp_path: Path) -> None:
     words = [*TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=1"]
-    done = loco("train", "-m", *words, "seed=0", "experiment=table2c_attention",
+    done = run_loco("train", "-m", *words, "seed=0", "experiment=table2c_attention",
                 "attention=fixed", cwd=tmp_path)  # fmt: skip
     assert done.code == 0, done.out
     (job,) = [note.parent.parent for note in tmp_path.rglob(".hydra/overrides.yaml")]
     config, told = composed(f"ckpt_path={job}", cwd=tmp_path)
     assert config["seed"] == 0
     assert config["attention"]["_target_"].endswith("FixedWindowAttention"), told
-    done = loco("train", "-m", f"ckpt_path={job}", "trainer.max_epochs=2,3", cwd=tmp_path)
+    done = run_loco("train", "-m", f"ckpt_path={job}", "trainer.max_epochs=2,3", cwd=tmp_path)
     assert done.code == 0, done.out

@@ -48,6 +48,7 @@ from loco.reporting.inspection import (
     similarities,
     spaces,
 )
+from loco.reporting.provenance import provenance_html
 from loco.runs.results import TABLE_COLUMNS
 from loco.runs.run_folder import RunFolder
 from loco.structures import Events
@@ -141,7 +142,8 @@ class _Report:
         charts = self._charts(details, seen)
         return {
             "TITLE": html.escape(run.path.resolve().name),
-            "COMMAND": f"<pre>{html.escape(run.command)}</pre>" if run.command else "",
+            "COMMAND": (f"<pre>{html.escape(run.command)}</pre>" if run.command else "")
+            + provenance_html(run.path),
             "NUMBERS": _numbers(rows),
             "CAPTION": f"Test mAP in percent, {len(run.predictions)} videos.",
             "CHARTS": "\n".join(charts),
