@@ -24,6 +24,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import Interrupted, LocoError, SettingError
 from loco.runs.configs import layout_of
+from loco.runs.hydra_notes import remove_empty_run
 from loco.runs.streams import replace_unshowable
 from loco.runs.words import quoted_override
 
@@ -44,10 +45,12 @@ def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any
             with raising_on_sigterm():
                 return main(config)
         except USER_ERRORS as error:
+            remove_empty_run()
             print(f"error: {readable(error)}", file=sys.stderr)
             sys.exit(getattr(error, "exit_code", 1))
         except (KeyboardInterrupt, Interrupted) as end:
             print(f"interrupted; {how_to_go_on(config)}", file=sys.stderr)
+            remove_empty_run()
             sys.exit(getattr(end, "exit_code", 130))
 
     return wrapped

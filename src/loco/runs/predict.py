@@ -79,18 +79,16 @@ def predict(config: DictConfig) -> dict[str, Events]:
         written = write_predictions(
             output, detections, module.class_names, config.formats, config.min_score
         )
-        detections = {
-            video: above(events, config.min_score) for video, events in detections.items()
-        }
-        for video in sorted(detections)[: config.show]:
-            show(detections_table(video, detections[video], module.class_names))
-        if len(detections) > config.show:
-            log.info(
-                "… and %d more videos (show=N shows more of them)", len(detections) - config.show
-            )
+        shown = {video: above(events, config.min_score) for video, events in detections.items()}
+        for video in sorted(shown)[: config.show]:
+            show(detections_table(video, shown[video], module.class_names))
+        if (more := len(shown) - config.show) > 0:
+            log.info("… and %d more videos (show=N shows more of them)", more)
+        empty = sum(not len(events) for events in shown.values())
+        none = f", {empty} of them without any of score {config.min_score:g}" if empty else ""
         for path in written:
-            log.info("%s: detections of %d videos", path, len(detections))
+            log.info("%s: detections of %d videos%s", path, len(shown), none)
         finished()
         call_on_results(callbacks, output, module, data)
-        tell_incomplete(data, "predict", detections, failed)
-        return detections
+        tell_incomplete(data, "predict", shown, failed)
+        return shown

@@ -115,7 +115,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def git_state() -> str | None:
+def git_state(file: Path = Path(__file__)) -> str | None:
     """The commit of the checkout that this suite runs from, and whether files differ from it.
 
     None where it is installed otherwise, or there is no git. A repository that merely lies around
@@ -125,13 +125,12 @@ def git_state() -> str | None:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here.parent), *words],
+            ["git", "-C", str(file.resolve().parent), *words],
             check=True, capture_output=True, text=True, encoding="utf-8", timeout=10,
         ).stdout.strip()  # fmt: skip
 
-    here = Path(__file__).resolve()
     try:
-        git("ls-files", "--error-unmatch", here.name)
+        git("ls-files", "--error-unmatch", file.name)
         commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "-uno")
     except (OSError, subprocess.SubprocessError):
         return None
