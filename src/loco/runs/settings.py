@@ -43,6 +43,10 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
 """Numbers that would otherwise fail late, or not at all: type, least and greatest value."""
 
 
+PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
+"""What a training can be done in; half precision throughout would round times and scores."""
+
+
 def check_numbers(config: DictConfig) -> None:
     """Refuse values that are no such numbers, before anything is read or made.
 
@@ -60,8 +64,28 @@ def check_numbers(config: DictConfig) -> None:
             number = "a whole number" if kind is int else "a number"
             limits = f"from {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
             wrong.append(f"{key}={value}: expected {number} {limits}")
+    wrong += _wrong_precision(config)
     if wrong:
         raise SettingError("; ".join(wrong))
+
+
+def _wrong_precision(config: DictConfig) -> list[str]:
+    precision = str(OmegaConf.select(config, "trainer.precision") or "32-true")
+    if precision not in PRECISIONS:
+        return [f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS[1:])}"]
+    accelerator = str(OmegaConf.select(config, "trainer.accelerator") or "auto")
+    if precision == "16-mixed" and not _finds_more_than_a_cpu(accelerator):
+        return ["trainer.precision=16-mixed: needs a GPU; a CPU can do bf16-mixed and 32-true"]
+    return []
+
+
+def _finds_more_than_a_cpu(name: str) -> bool:
+    """Whether a trainer with `accelerator=name` does."""
+    if name != "auto":
+        return name != "cpu"
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:
