@@ -49,6 +49,10 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
 """Numbers that would otherwise fail late, or not at all: type, least and greatest value."""
 
 
+PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
+"""What a training can be done in; half precision throughout would round times and scores."""
+
+
 def check_numbers(config: DictConfig) -> None:
     """Refuse values that are no such numbers, before anything is read or made.
 
@@ -68,9 +72,7 @@ def check_numbers(config: DictConfig) -> None:
             wrong.append(f"{key}={value}: expected {number} {limits}")
     if OmegaConf.select(config, "trainer.limit_test_batches") == 0:
         wrong.append("trainer.limit_test_batches=0: expected 1 or more, or a part, as a run tests")
-    precision = str(OmegaConf.select(config, "trainer.precision"))
-    if precision in ("16", "bf16", "64", "16-true", "bf16-true", "64-true", "transformer-engine"):
-        wrong.append(f"trainer.precision={precision}: expected 32-true, 16-mixed or bf16-mixed")
+    wrong += _wrong_precision(config)
     if wrong:
         raise SettingError("; ".join(wrong))
 
@@ -114,6 +116,25 @@ def _choice(group: str) -> str:
     words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     found = [str(w.input_line) for w in words if re.split(r"[.@]", w.key_or_group)[0] == group]
     return found[-1] if found else ""
+
+
+def _wrong_precision(config: DictConfig) -> list[str]:
+    precision = str(OmegaConf.select(config, "trainer.precision") or "32-true")
+    if precision not in PRECISIONS:
+        return [f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS[1:])}"]
+    accelerator = str(OmegaConf.select(config, "trainer.accelerator") or "auto")
+    if precision == "16-mixed" and not _finds_more_than_a_cpu(accelerator):
+        return ["trainer.precision=16-mixed: needs a GPU; a CPU can do bf16-mixed and 32-true"]
+    return []
+
+
+def _finds_more_than_a_cpu(name: str) -> bool:
+    """Whether a trainer with `accelerator=name` does."""
+    if name != "auto":
+        return name != "cpu"
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:
