@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
-from loco.data.sampler import LengthBatchSampler, ResumableLoader
+from loco.data.sampler import LengthBatchSampler, ResumableLoader, leave_signals_to_parent
 from loco.errors import AnnotationError, FeatureError
 from loco.structures import Batch, Events, TimeGrid
 
@@ -119,7 +119,7 @@ class AVDataModule(lightning.LightningDataModule):
         self.test_split = test_split
         self.predict_split = predict_split
         self.pool_batches = pool_batches
-        self._class_names = None if class_names is None else list(class_names)
+        self.known_classes = None if class_names is None else list(class_names)
         self.seed = seed
         self.pin_memory = pin_memory
         self.annotations: Annotations | None = None
@@ -200,7 +200,7 @@ class AVDataModule(lightning.LightningDataModule):
         if not wanted:
             return
         if self.annotations is None and self.annotations_path is not None:
-            self.annotations = read_annotations(self.annotations_path, self._class_names)
+            self.annotations = read_annotations(self.annotations_path, self.known_classes)
         store = FeatureStore(self.root, self.layout, self.max_length_difference)
         ids = {name: self._video_ids(name, store) for name in wanted}
         known = [] if self._inspection is None else list(self._inspection.lengths)
@@ -305,7 +305,7 @@ class AVDataModule(lightning.LightningDataModule):
         if self.annotations_path is None:
             raise AnnotationError(f"{what}: expected an annotation file, none is given")
         if self.annotations is None:
-            self.annotations = read_annotations(self.annotations_path, self._class_names)
+            self.annotations = read_annotations(self.annotations_path, self.known_classes)
         return self.annotations
 
     def _inspected(self) -> Inspection:
@@ -350,6 +350,7 @@ class AVDataModule(lightning.LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=self.pin_memory,
             # of its own, so that loading draws nothing from the generator that dropout uses
             generator=torch.Generator().manual_seed(self.seed),

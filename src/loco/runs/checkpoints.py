@@ -171,8 +171,12 @@ def describe_checkpoint(file: Path, checkpoint: Mapping[str, Any]) -> str:
     return f"{file.name} of epoch {checkpoint['epoch'] + 1}{averaged}"
 
 
-def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]) -> int:
+def check_resumes(
+    file: Path, module: LocalizationModule, config: dict[str, Any], max_epochs: int | None = None
+) -> int:
     """Refuse to go on with other weights than a checkpoint's; tell what else is different.
+
+    Tells, too, where no epoch of `max_epochs` is left to be trained.
 
     Returns:
         the optimiser steps that were done.
@@ -182,7 +186,7 @@ def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]
     """
     checkpoint = load_checkpoint(file)
     kept, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    then, now = (flat(OmegaConf.create(settings)) for settings in (kept, config))
+    then, now = (flat(settings) for settings in (kept, config))
     differing = {
         key: key if key == "class_names" else f"{key} {then.get(key)} → {now.get(key)}"
         for key in sorted(then.keys() | now.keys())
@@ -196,6 +200,12 @@ def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]
             f"{file}: cannot go on with another model; give the overrides of its run again "
             f"(it had → now: {', '.join(changed)})"
         )
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if max_epochs is not None and 0 <= max_epochs <= done:
+        log.warning(
+            "%s: has trained for %d epochs, and trainer.max_epochs is %d: it is only tested again; "
+            "a larger one goes on", file, done, max_epochs,
+        )  # fmt: skip
     if differing:
         log.warning("going on with other settings than before: %s", ", ".join(differing.values()))
     return int(checkpoint["global_step"])

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from loco.runs.files import write_text
 from loco.runs.results import write_json
 from loco.runs.settings import absolute_paths, only_used_groups
 from loco.structures import Batch, Events, TimeGrid
@@ -51,7 +52,7 @@ def measure(config: DictConfig) -> dict[str, float | str]:
         device=torch.device("cuda" if use_gpu else "cpu"),
     )
     output.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, output / "config.yaml", resolve=True)
+    write_text(output / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_json(output / "cost.json", cost)
     log.info("%s: cost.json: %s", output, ", ".join(f"{k} {v}" for k, v in cost.items()))
     return cost

@@ -20,7 +20,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from loco.errors import LocoError
+from loco.errors import Interrupted, LocoError
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +144,8 @@ def main(name: str, folder: Path) -> int:
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         return 130
+    except Interrupted as end:
+        return end.exit_code
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -56,8 +57,7 @@ class RunFolder:
         if not noted.is_file():
             return None
         words = [str(word) for word in OmegaConf.to_container(OmegaConf.load(noted))]  # type: ignore[union-attr]
-        quoted = [f"'{word}'" if set(word) & set(' ${}[]()*?;&|<>"') else word for word in words]
-        return " ".join(["loco train", *quoted])
+        return shlex.join(["loco", "train", *words])
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -92,6 +92,7 @@ class RunFolder:
         settings = reading_data(self.config.data)
         data = build_trusted(settings, self.path / "config.yaml", self.trust)
         assert isinstance(data, AVDataModule)
+        data.known_classes = self._class_names
         return data
 
     @cached_property
@@ -99,7 +100,13 @@ class RunFolder:
         """The annotations that the run was tested against."""
         if self.data.annotations_path is None:
             raise AnnotationError(f"{self.path}: the run's config names no annotation file")
-        return read_annotations(self.data.annotations_path, self.config.data.get("class_names"))
+        return read_annotations(self.data.annotations_path, self._class_names)
+
+    @cached_property
+    def _class_names(self) -> list[str] | None:
+        """Those of the model, by id, which metrics.json names in their order."""
+        kept = self.config.data.get("class_names") or self._metrics_file.get("per_class")
+        return list(kept) if kept else None
 
     @property
     def test_videos(self) -> list[Video]:

@@ -196,6 +196,9 @@ def flat(config: Any, resolve: bool = True) -> dict[str, Any]:
         else:
             yield key, value
 
-    plain = OmegaConf.to_container(OmegaConf.create(config), resolve=resolve)
+    # plain values stay as they are: a class may be called `${x}`
+    plain = (
+        OmegaConf.to_container(config, resolve=resolve) if OmegaConf.is_config(config) else config
+    )
     assert isinstance(plain, dict)
     return dict(walk({k: v for k, v in plain.items() if k not in INCIDENTAL}, ""))
