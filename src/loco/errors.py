@@ -21,6 +21,10 @@ class FeatureError(LocoError):
     """A feature file that is missing or unusable: names the video and the file."""
 
 
+class VideoError(LocoError):
+    """A video that cannot be read or used: names the file, what was expected, what was found."""
+
+
 class CheckpointError(LocoError):
     """A checkpoint that is missing or does not fit what is asked of it."""
 

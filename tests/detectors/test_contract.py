@@ -35,6 +35,10 @@ MODELS = {
     "loco_small": NARROW,
     "actionformer_small": NARROW,
     "tridet_small": ["model.dim=16", "model.feed_forward=24"],
+    "unav_small": ["model.dim=16", "model.heads=2", "model.class_dim=4", "model.head_dim=16"],
+    "uniav_small": ["model.dim=16", "model.heads=2", "model.head_dim=16"],
+    "tadtr_small": ["model.dim=16", "model.heads=2", "model.hidden=24"],
+    "vsgn_small": ["model.dim=16", "model.length=64"],
 }
 """Each model with the overrides that make it narrow."""
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "models": "the systems that there are, with their size and what they cost",
     "train": "train a detector and test its best checkpoint; with -m a sweep",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
+    "extract": "make feature files of videos",
     "predict": "find the events of videos without annotations",
     "score": "the mAP of anybody's predictions, compared",
     "report": "a finished run as a page to look at",

@@ -9,19 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loco.runs.configs import config_folder
 from loco.runs.words import COMMAND, without_secrets
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from loco.data.features import FeatureLayout
-
-
-def config_folder() -> Path:
-    """The configurations: inside an installed package, or in the repository of an editable one."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parents[1] / "conf"
 
 
 def run_composed(

@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from loco.runs.files import write_text
 from loco.runs.results import write_json
@@ -21,6 +21,9 @@ from loco.runs.settings import absolute_paths, only_used_groups
 from loco.structures import Batch, Events, TimeGrid
 
 log = logging.getLogger(__name__)
+
+FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""Attention as a CPU does it, whose operations PyTorch's counter leaves out."""
 
 
 def measure(config: DictConfig) -> dict[str, float | str]:
@@ -110,7 +113,11 @@ def model_cost(
 
 def operations() -> FlopCounterMode:
     """Counts the operations (2 × MAC) of what runs within it: `.get_total_flops()`."""
-    return FlopCounterMode(display=False)
+
+    def fused(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+    return FlopCounterMode(display=False, custom_mapping={FUSED_ON_CPU: fused})
 
 
 def median_seconds(

@@ -18,17 +18,19 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import Interrupted, LocoError
+from loco.runs.configs import layout_of
 from loco.runs.streams import replace_unshowable
 from loco.runs.words import quoted_override
 
 log = logging.getLogger("loco")
 
 
+OmegaConf.register_new_resolver("layout_of", layout_of, replace=True)
 USER_ERRORS = (LocoError, InstantiationException, OmegaConfBaseException)
 
 

@@ -222,14 +222,23 @@ def write_results(
 
 
 def tell_incomplete(
-    data: AVDataModule, stage: Literal["test", "predict"], found: Collection[str]
+    data: AVDataModule,
+    stage: Literal["test", "predict"],
+    found: Collection[str],
+    failed: Mapping[str, str] | None = None,
 ) -> None:
     """Say at the end which videos are missing from the results, since their files are unusable.
+
+    Args:
+        data: of which they are.
+        stage: of the data.
+        found: ids of those that are not missing.
+        failed: id → why, of videos that have no feature files.
 
     Raises:
         IncompleteError: names them; the results of the others are written by then.
     """
-    lost = data.unusable(set(data.dataset(stage).video_ids) - set(found))
+    lost = data.unusable(set(data.dataset(stage).video_ids) - set(found)) | dict(failed or {})
     if lost:
         raise IncompleteError(
             f"{len(lost)} of {len(lost) + len(found)} videos could not be used:\n"

@@ -155,10 +155,13 @@ def absolute_paths(config: DictConfig) -> DictConfig:
     What was given stands in the run's `.hydra/config.yaml`.
     """
     config = config.copy()
-    for key in ("root", "annotations"):
-        given = OmegaConf.select(config, f"data.{key}", default=None, throw_on_missing=False)
+    sets = OmegaConf.select(config, "data.sets", default=None) or ()
+    folders = ["data", *(f"data.sets.{name}" for name in sets)]
+    keys = [f"{folder}.{name}" for folder in folders for name in ("root", "annotations")]
+    for key in (*keys, "init_from"):
+        given = OmegaConf.select(config, key, default=None, throw_on_missing=False)
         if given is not None:
-            OmegaConf.update(config, f"data.{key}", str(Path(str(given)).absolute()))
+            OmegaConf.update(config, key, str(Path(str(given)).absolute()))
     return config
 
 

@@ -11,9 +11,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from loco.data.datamodule import AVDataModule, Stage
+from loco.data.tasks import MultiTaskDataModule
+from loco.errors import SettingError
 from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
-from loco.runs.checkpoints import build_module, check_resumes, find_checkpoint, load_tested
+from loco.runs.checkpoints import (
+    build_module,
+    check_resumes,
+    find_checkpoint,
+    load_tested,
+    start_from,
+)
 from loco.runs.files import write_text
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
@@ -50,12 +58,15 @@ def train(config: DictConfig) -> dict[str, float]:
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else _before_requeue(output)
+    start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
     if resume:
         log.info("resuming from %s", resume)
     loggers = build_loggers(config)  # a missing login is told before the data is read
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     data: AVDataModule = instantiate(config.data)
+    if isinstance(data, MultiTaskDataModule):
+        raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     data.prepare_data()
     data.prepare()
     kept = plain_without_secrets(plain_config(config)) | {
@@ -63,9 +74,13 @@ def train(config: DictConfig) -> dict[str, float]:
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
     }
+    if data.extraction is not None:
+        kept["extraction"] = data.extraction.without_videos()
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
+    elif start:
+        log.info("starting from the weights of %s", start_from(module, start))
     callbacks = [*build_callbacks(config), Interruption()]
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:

@@ -1,0 +1,184 @@
+"""A training of several tasks in one net, of which each leaves a run folder of its own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from loco.data.tasks import MultiTaskDataModule
+from loco.errors import SettingError
+from loco.evaluation.baselines import baseline_metrics
+from loco.runs.callbacks import build_callbacks
+from loco.runs.checkpoints import (
+    MODEL_KEYS,
+    build_module,
+    check_resumes,
+    find_checkpoint,
+    load_checkpoint,
+    load_tested,
+    start_from,
+)
+from loco.runs.logs import build_loggers, closing_wandb, continue_log
+from loco.runs.results import (
+    json_number,
+    metrics_table,
+    show,
+    test_metrics,
+    tested_videos,
+    videos_of,
+    write_json,
+    write_results,
+)
+from loco.runs.settings import absolute_paths, check_numbers, plain_config
+from loco.training.callbacks import BestCheckpoint
+from loco.training.checkpoint_io import AtomicCheckpointIO
+from loco.training.module import LocalizationModule
+from loco.training.tasks import MultiTaskModule
+
+log = logging.getLogger(__name__)
+
+
+@closing_wandb()
+def train(config: DictConfig) -> dict[str, float]:
+    """Train all tasks, then test the best checkpoint of each.
+
+    A task's folder, below the run's, is that of an ordinary run: metrics, predictions,
+    configuration and `best.ckpt`, its part of the net with the weights of its own best epoch. They
+    can be evaluated, predicted with, and trained on (`init_from`). The run's own metrics.json has
+    the means over the tasks, and each task's under `tasks`.
+
+    Returns:
+        the means over the tasks, fractions in [0, 1].
+    """
+    began = time.perf_counter()
+    check_numbers(config)
+    config = absolute_paths(config)
+    output = Path(config.output_dir)
+    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
+    start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
+    loggers = build_loggers(config)
+    optimizer = instantiate(config.optimizer)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
+    data = instantiate(config.data)
+    if not isinstance(data, MultiTaskDataModule):
+        raise SettingError("a training of several tasks needs several data sets: data.sets")
+    data.prepare_data()
+    data.prepare()
+    kept = plain_config(config) | {
+        "visual_channels": data.visual_channels,
+        "audio_channels": data.audio_channels,
+        "class_names": data.class_names,
+    }
+    module = _build(kept, data, optimizer=optimizer, seed=config.seed)
+    if resume:
+        log.info("resuming from %s", resume)
+        steps = check_resumes(resume, module, kept)
+    elif start:
+        log.info("starting from the weights of %s", start_from(module, start))
+    best = {
+        task: BestCheckpoint(str(output / "checkpoints" / task), f"val/{task}/mAP")
+        for task in data.sets
+    }
+    others = [one for one in build_callbacks(config) if not isinstance(one, BestCheckpoint)]
+    callbacks = [*others, *best.values()]
+    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    if trainer.is_global_zero:
+        output.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, output / "config.yaml", resolve=True)
+        if resume:
+            continue_log(trainer.loggers, resume.parent.parent, steps)
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
+    except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
+        if trainer.interrupted:
+            raise KeyboardInterrupt from end
+        raise
+    metrics = {
+        task: _test(task, config, kept, module, data, [*others, best[task]]) for task in data.sets
+    }
+    mean = {
+        name: sum(of[name] for of in metrics.values()) / len(metrics)
+        for name in next(iter(metrics.values()))
+    }
+    if trainer.is_global_zero:
+        headline = {name: json_number(value) for name, value in mean.items()}
+        tasks = {task: {k: json_number(v) for k, v in of.items()} for task, of in metrics.items()}
+        write_json(output / "metrics.json", headline | {"tasks": tasks})
+        show(metrics_table(metrics | {"mean": mean}, "test mAP of each task"))
+        log.info("%s: a folder for each task: %s", output, ", ".join(data.sets))
+        log.info("took %.0f s", time.perf_counter() - began)
+    return mean
+
+
+def _build(kept: dict[str, Any], data: MultiTaskDataModule, **settings: Any) -> MultiTaskModule:
+    parts = OmegaConf.create({key: kept[key] for key in MODEL_KEYS if key in kept})
+    detector = instantiate(
+        parts.model,
+        visual_channels=data.visual_channels,
+        audio_channels=data.audio_channels,
+        num_classes=data.num_classes,
+    )
+    return MultiTaskModule(detector, data.class_names, config=kept, **settings)
+
+
+def part_of(task: str, kept: Mapping[str, Any], class_names: list[str]) -> dict[str, Any]:
+    """The configuration of one task alone: its settings of the model, its data set, its classes."""
+    model = {**kept["model"], "tasks": {task: kept["model"]["tasks"][task]}}
+    data = {**kept["data"]["sets"][task], "task": task}
+    return {**kept, "model": model, "data": data, "class_names": class_names,
+            "task": "loco.runs.train.train"}  # fmt: skip
+
+
+def _test(
+    task: str,
+    config: DictConfig,
+    kept: dict[str, Any],
+    trained: MultiTaskModule,
+    data: MultiTaskDataModule,
+    callbacks: list[Callback],
+) -> dict[str, float]:
+    """Cut a task's part out of its best checkpoint, test it, and leave it in a folder."""
+    own, of_task = data.sets[task], Path(config.output_dir) / task
+    tested = load_tested(trained, callbacks)
+    settings = part_of(task, kept, own.class_names) | {"output_dir": str(of_task)}
+    module = build_module(settings)
+    weights = trained.state_dict()
+    module.load_state_dict({name: weights[name] for name in module.state_dict()})
+    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=[], logger=False)
+    trainer.test(module, datamodule=own, verbose=False)
+    metrics = test_metrics(module)
+    if trainer.is_global_zero:
+        test = tested_videos(own, module)
+        _write_part(of_task, settings, module, next(
+            (Path(one.best_model_path) for one in callbacks
+             if isinstance(one, BestCheckpoint) and one.best_model_path), None
+        ))  # fmt: skip
+        write_results(of_task, module, metrics, test)
+        rows = baseline_metrics(videos_of(own, "train"), test, own.num_classes)
+        title = f"{task}: test mAP, {len(test)} videos"
+        show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
+    return metrics
+
+
+def _write_part(
+    folder: Path, settings: dict[str, Any], module: LocalizationModule, best: Path | None
+) -> None:
+    """config.yaml and checkpoints/best.ckpt, which is read like any other run's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(settings), folder / "config.yaml")
+    if best is None or not best.is_file():
+        return
+    whole = load_checkpoint(best)
+    part = {key: whole[key] for key in ("epoch", "global_step", "pytorch-lightning_version")}
+    if "averaging_state" in whole:
+        part["averaging_state"] = {}
+    part |= {"hyper_parameters": settings, "state_dict": module.state_dict()}
+    AtomicCheckpointIO().save_checkpoint(part, folder / "checkpoints" / "best.ckpt")
