@@ -19,6 +19,7 @@ from loco.runs.streams import replace_unshowable
 COMMANDS = {
     "make-synthetic": "make the synthetic benchmark, the default data",
     "describe": "what an annotation file holds, and which settings suit it",
+    "models": "the systems that there are, with their size and what they cost",
     "train": "train a detector and test its best checkpoint; with -m a sweep",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
     "extract": "make feature files of videos",

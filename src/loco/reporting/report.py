@@ -40,6 +40,7 @@ from loco.reporting.inspection import (
     SPACE_NAMES,
     Space,
     VideoSimilarity,
+    left_out,
     similarities,
     spaces,
 )
@@ -194,6 +195,7 @@ class _Report:
             return {}
         module = self.run.module() if self.module is None else self.module.eval()
         if not spaces(module):
+            self.missing.append(f"No {left_out(module)[0]}.")
             return {}
         data = self.run.data
         data.setup("test")
