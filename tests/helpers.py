@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
@@ -41,10 +42,33 @@ def compose_config(name: str, overrides: list[str]) -> DictConfig:
         return compose(name, overrides=overrides)
 
 
-def tiny_config(root: Path, output: Path, *overrides: str) -> DictConfig:
-    """A training run of seconds, two epochs on the data below `root`."""
+def tiny_config(
+    root: Path, output: Path, *overrides: str, model: Sequence[str] = TINY_MODEL
+) -> DictConfig:
+    """A training run of seconds, two epochs on the data below `root`; `model` makes it narrow."""
     settings = [f"data.root={root}", f"output_dir={output}", "trainer.max_epochs=2"]
-    return compose_config("train", [*settings, *TINY_DATA, *TINY_MODEL, *QUIET, *overrides])
+    return compose_config("train", [*settings, *TINY_DATA, *model, *QUIET, *overrides])
+
+
+def last_checkpoint(folder: Path) -> dict[str, Any]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def assert_same(first: Any, second: Any, path: str = "") -> None:
+    """Equal to the bit, through dicts and lists; names the first place that differs."""
+    assert type(first) is type(second), path
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), path
+        for key in first:
+            assert_same(first[key], second[key], f"{path}/{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), path
+        for i, (a, b) in enumerate(zip(first, second, strict=True)):
+            assert_same(a, b, f"{path}/{i}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), path
+    else:
+        assert first == second, path
 
 
 class Stopped(Exception):

@@ -27,6 +27,10 @@ class TrainingError(LocoError):
     """A training that cannot go on, such as one whose loss is no number any more."""
 
 
+class PredictionsError(LocoError):
+    """A file of predictions that cannot be read, or that does not fit the annotations."""
+
+
 class ExportError(LocoError):
     """A form of predictions that there is not."""
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train a detector and test its best checkpoint; with -m a sweep",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
     "predict": "find the events of videos without annotations",
+    "score": "the mAP of anybody's predictions, compared",
     "report": "a finished run as a page to look at",
     "tabulate": "the results of sweeps as a table",
     "dashboard": "a W&B workspace for the project's runs",

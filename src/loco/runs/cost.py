@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from loco.runs.results import write_json
-from loco.runs.settings import absolute_paths
+from loco.runs.settings import absolute_paths, only_used_groups
 from loco.structures import Batch, Events, TimeGrid
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def measure(config: DictConfig) -> dict[str, float | str]:
     Returns:
         what `model_cost` returns.
     """
-    config = absolute_paths(config)
+    config = only_used_groups(absolute_paths(config))
     output, sizes = Path(config.output_dir), config.cost
     torch.manual_seed(config.seed)
     model = instantiate(

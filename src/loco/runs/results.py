@@ -123,7 +123,7 @@ def metrics_table(
     """A table of mAP in percent, a row for each system; its caption says what was tested."""
     caption = "percent; Avg. is over tIoU 0.1, 0.2, …, 0.9"
     table = Table(title=title, caption=f"{caption}\ntested: {tested}" if tested else caption)
-    table.add_column("", justify="left")
+    table.add_column("", justify="left", overflow="fold")
     for column in columns:
         table.add_column(
             "Avg." if column == "mAP" else column.removeprefix("mAP@"), justify="right"

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from loco.data.annotations import Annotations, Video, read_annotations
@@ -16,6 +15,7 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import AnnotationError, LocoError
 from loco.runs.checkpoints import load_module
 from loco.runs.logs import Curve, read_log
+from loco.runs.predictions import read_predictions
 from loco.runs.results import detailed_metrics
 from loco.runs.settings import read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
@@ -110,28 +110,6 @@ class RunFolder:
         """The trained module: the best checkpoint, or the last one where there is no best."""
         best = self.path / "checkpoints" / "best.ckpt"
         return load_module(best if best.is_file() else self.path, self.trust)
-
-
-def read_predictions(path: str | Path) -> dict[str, Events]:
-    """The detections in a predictions.json by video, by descending score.
-
-    Raises:
-        LocoError: the file cannot be read, or is none.
-    """
-    try:
-        database = _read_json(Path(path))["database"]
-        return {video: _events(entries) for video, entries in database.items()}
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise LocoError(f"{path}: expected the predictions that a run writes") from None
-
-
-def _events(entries: list[dict[str, Any]]) -> Events:
-    entries = sorted(entries, key=lambda entry: -entry["score"])
-    return Events(
-        torch.tensor([e["segment"] for e in entries], dtype=torch.float64).reshape(-1, 2),
-        torch.tensor([e["label_id"] for e in entries], dtype=torch.long),
-        torch.tensor([e["score"] for e in entries], dtype=torch.float64),
-    )
 
 
 def _read_json(path: Path) -> Any:

@@ -24,7 +24,7 @@ from loco.runs.results import (
     videos_of,
     write_results,
 )
-from loco.runs.settings import absolute_paths, check_numbers, plain_config
+from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     began = time.perf_counter()
     check_numbers(config)
-    config = absolute_paths(config)
+    config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
     if resume:

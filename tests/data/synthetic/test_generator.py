@@ -27,6 +27,7 @@ from loco.data.synthetic.events import (
     leading_classes,
 )
 from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
+from loco.data.synthetic.names import class_names
 from loco.data.synthetic.rendering import World, long_memory
 from loco.errors import AnnotationError, LocoError
 from loco.reporting.figures.synthetic import Alignment, similarity_by_distance
@@ -597,3 +598,9 @@ def test_command_help(main: Callable[[list[str]], int], capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     for option in ("--root", "--layout", "--difficulty", "--annotations", "--plot", "--overwrite"):
         assert option in text
+
+
+def test_classes_have_names_of_their_own() -> None:
+    for count in (2, 10, 100):
+        names = class_names(count)
+        assert len(names) == len(set(names)) == count

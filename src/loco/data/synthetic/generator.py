@@ -32,12 +32,13 @@ from loco.data.synthetic.events import (
     draw_video,
     leading_classes,
 )
+from loco.data.synthetic.names import class_names
 from loco.data.synthetic.rendering import World
 from loco.errors import AnnotationError, LocoError
 
 __all__ = ["SyntheticConfig", "SyntheticSummary", "make_synthetic"]
 
-FORMAT = 1  # raised whenever the same settings give other bytes
+FORMAT = 2  # raised whenever the same settings give other bytes
 Database = dict[str, dict[str, Any]]
 
 
@@ -212,7 +213,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str
 
 def _draw_database(config: SyntheticConfig) -> Database:
     """Videos and events of the generator's own, in the annotation file's form."""
-    digits = len(str(config.num_classes - 1))
+    names = class_names(config.num_classes)
     database: Database = {}
     for subset, count in zip(SUBSETS, config.num_videos, strict=True):
         for index, leading in enumerate(leading_classes(config, subset, count)):
@@ -222,7 +223,7 @@ def _draw_database(config: SyntheticConfig) -> Database:
                 "duration": video.duration,
                 "subset": subset,
                 "annotations": [
-                    {"segment": [start, end], "label": f"class_{k:0{digits}d}", "label_id": k}
+                    {"segment": [start, end], "label": names[k], "label_id": k}
                     for start, end, k in video.events
                 ],
             }
