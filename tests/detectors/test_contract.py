@@ -35,6 +35,8 @@ MODELS = {
     "loco_small": NARROW,
     "actionformer_small": NARROW,
     "tridet_small": ["model.dim=16", "model.feed_forward=24"],
+    "tadtr_small": ["model.dim=16", "model.heads=2", "model.hidden=24", "model.num_queries=8"],
+    "vsgn_small": ["model.dim=16", "model.length=64", "model.num_levels=3", "model.head_convs=1"],
 }
 """Each model with the overrides that make it narrow."""
 
