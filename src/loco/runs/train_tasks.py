@@ -13,10 +13,11 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from loco.data.datamodule import AVDataModule
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import SettingError
 from loco.evaluation.baselines import baseline_metrics
-from loco.runs.callbacks import build_callbacks
+from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import (
     MODEL_KEYS,
     build_module,
@@ -31,6 +32,7 @@ from loco.runs.results import (
     json_number,
     metrics_table,
     show,
+    tell_incomplete,
     test_metrics,
     tested_videos,
     videos_of,
@@ -57,6 +59,9 @@ def train(config: DictConfig) -> dict[str, float]:
 
     Returns:
         the means over the tasks, fractions in [0, 1].
+
+    Raises:
+        IncompleteError: at the end, where a test video turned out to be unusable.
     """
     began = time.perf_counter()
     check_numbers(config)
@@ -88,7 +93,8 @@ def train(config: DictConfig) -> dict[str, float]:
         for task in data.sets
     }
     others = [one for one in build_callbacks(config) if not isinstance(one, BestCheckpoint)]
-    callbacks = [*others, *best.values()]
+    pages = [one for one in others if hasattr(one, "on_results")]  # they show one task
+    callbacks = [one for one in others if one not in pages] + list(best.values())
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
@@ -101,9 +107,11 @@ def train(config: DictConfig) -> dict[str, float]:
         if trainer.interrupted:
             raise KeyboardInterrupt from end
         raise
-    metrics = {
-        task: _test(task, config, kept, module, data, [*others, best[task]]) for task in data.sets
+    parts = {
+        task: _test(task, config, kept, module, own, best[task], others)
+        for task, own in data.sets.items()
     }
+    metrics = {task: test_metrics(part) for task, part in parts.items()}
     mean = {
         name: sum(of[name] for of in metrics.values()) / len(metrics)
         for name in next(iter(metrics.values()))
@@ -115,6 +123,9 @@ def train(config: DictConfig) -> dict[str, float]:
         show(metrics_table(metrics | {"mean": mean}, "test mAP of each task"))
         log.info("%s: a folder for each task: %s", output, ", ".join(data.sets))
         log.info("took %.0f s", time.perf_counter() - began)
+        for task, own in data.sets.items():
+            if trainer.limit_test_batches == 1 and own.missing == "error":
+                tell_incomplete(own, "test", parts[task].detections)
     return mean
 
 
@@ -142,12 +153,13 @@ def _test(
     config: DictConfig,
     kept: dict[str, Any],
     trained: MultiTaskModule,
-    data: MultiTaskDataModule,
-    callbacks: list[Callback],
-) -> dict[str, float]:
+    own: AVDataModule,
+    best: BestCheckpoint,
+    others: list[Callback],
+) -> LocalizationModule:
     """Cut a task's part out of its best checkpoint, test it, and leave it in a folder."""
-    own, of_task = data.sets[task], Path(config.output_dir) / task
-    tested = load_tested(trained, callbacks)
+    of_task = Path(config.output_dir) / task
+    tested = load_tested(trained, [best, *others])
     settings = part_of(task, kept, own.class_names) | {"output_dir": str(of_task)}
     module = build_module(settings)
     weights = trained.state_dict()
@@ -157,24 +169,22 @@ def _test(
     metrics = test_metrics(module)
     if trainer.is_global_zero:
         test = tested_videos(own, module)
-        _write_part(of_task, settings, module, next(
-            (Path(one.best_model_path) for one in callbacks
-             if isinstance(one, BestCheckpoint) and one.best_model_path), None
-        ))  # fmt: skip
+        _write_part(of_task, settings, module, Path(best.best_model_path))
         write_results(of_task, module, metrics, test)
         rows = baseline_metrics(videos_of(own, "train"), test, own.num_classes)
         title = f"{task}: test mAP, {len(test)} videos"
         show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
-    return metrics
+        call_on_results(others, of_task, module, own)
+    return module
 
 
 def _write_part(
-    folder: Path, settings: dict[str, Any], module: LocalizationModule, best: Path | None
+    folder: Path, settings: dict[str, Any], module: LocalizationModule, best: Path
 ) -> None:
     """config.yaml and checkpoints/best.ckpt, which is read like any other run's."""
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create(settings), folder / "config.yaml")
-    if best is None or not best.is_file():
+    if not best.is_file():
         return
     whole = load_checkpoint(best)
     part = {key: whole[key] for key in ("epoch", "global_step", "pytorch-lightning_version")}
