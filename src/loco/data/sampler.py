@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
@@ -141,3 +142,17 @@ class ResumableLoader(DataLoader[Batch]):
         for batch in super().__iter__():
             self._given = self._given[0], self._given[1] + 1
             yield batch
+
+
+GRACE_SECONDS = 20
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Keep a loader's process reading when a terminal or a cluster signals all processes at once.
+
+    The training ends its batch, and its loaders with it; a batch that is lost to a signal would be
+    an error in the middle of a step.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

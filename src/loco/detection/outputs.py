@@ -1,4 +1,4 @@
-"""What a point-based net of two streams says, before a criterion or a decoding reads it."""
+"""What a point-based net says, before a criterion or a decoding reads it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,25 @@ from typing import NamedTuple
 from torch import Tensor
 
 
+class PointOutputs(NamedTuple):
+    """What a net of one stream says; P = ΣT_l points of all levels, one after the other.
+
+    Attributes:
+        logits: (B, P, K) class scores before the sigmoid.
+        offsets: (B, P, K, 2) distances to start and end, in strides of the point's level, ≥ 0; or
+            (B, P, 2), common to the classes.
+        mask: (B, P) True at real points.
+        points: (P, 4) step, range low, range high, stride, all in steps; the assigner's.
+    """
+
+    logits: Tensor
+    offsets: Tensor
+    mask: Tensor
+    points: Tensor
+
+
 class Outputs(NamedTuple):
-    """P = ΣT_l points of all levels, one after the other.
+    """What a net of two streams says; P = ΣT_l points of all levels, one after the other.
 
     Attributes:
         logits: (B, P, K) class scores before the sigmoid.

@@ -132,12 +132,13 @@ class WandbMedia(lightning.Callback):
         self.validations += 1
         if not is_due and not is_last:
             return
-        content = {"val/per_class": per_class_table(per_class, pl_module.class_names)}
-        try:
-            content |= self.pictures(trainer, pl_module)
-        except Exception as error:  # a picture that cannot be drawn ends no training
-            log.warning("no W&B pictures: %s: %s", type(error).__name__, error)
-        run.log(content | {"epoch": trainer.current_epoch})
+        table = {"val/per_class": per_class_table(per_class, pl_module.class_names)}
+        contents = {"table": lambda: table, "pictures": lambda: self.pictures(trainer, pl_module)}
+        for what, make in contents.items():
+            try:
+                run.log(make() | {"epoch": trainer.current_epoch})
+            except Exception as error:  # a picture that cannot be drawn or sent ends no training
+                log.warning("no W&B %s: %s: %s", what, type(error).__name__, error)
 
     def pictures(self, trainer: lightning.Trainer, module: LocalizationModule) -> dict[str, Any]:
         """Timelines, cross-similarity matrices and window sizes of the fixed videos."""

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from loco.data.datamodule import AVDataModule
+from loco.data.extraction import Extraction
 from loco.errors import CheckpointError
 from loco.runs.settings import flat, refuse_former
 from loco.runs.trusted import build_trusted
@@ -206,8 +207,12 @@ def describe_checkpoint(file: Path, checkpoint: Mapping[str, Any]) -> str:
     return f"{file.name} of epoch {checkpoint['epoch'] + 1}{averaged}"
 
 
-def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]) -> int:
+def check_resumes(
+    file: Path, module: LocalizationModule, config: dict[str, Any], max_epochs: int | None = None
+) -> int:
     """Refuse to go on with other weights than a checkpoint's; tell what else is different.
+
+    Tells, too, where no epoch of `max_epochs` is left to be trained.
 
     Returns:
         the optimiser steps that were done.
@@ -217,7 +222,7 @@ def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]
     """
     checkpoint = load_checkpoint(file)
     kept, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    then, now = (flat(OmegaConf.create(settings)) for settings in (kept, config))
+    then, now = (flat(settings) for settings in (kept, config))
     differing = {
         key: key if key == "class_names" else f"{key} {then.get(key)} → {now.get(key)}"
         for key in sorted(then.keys() | now.keys())
@@ -231,13 +236,19 @@ def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]
             f"{file}: cannot go on with another model; give the overrides of its run again "
             f"(it had → now: {', '.join(changed)})"
         )
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if max_epochs is not None and 0 <= max_epochs <= done:
+        log.warning(
+            "%s: has trained for %d epochs, and trainer.max_epochs is %d: it is only tested again; "
+            "a larger one goes on", file, done, max_epochs,
+        )  # fmt: skip
     if differing:
         log.warning("going on with other settings than before: %s", ", ".join(differing.values()))
     return int(checkpoint["global_step"])
 
 
 def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> None:
-    """Refuse data whose channels or classes are not those that a checkpoint was trained on.
+    """Refuse data whose features or classes are not those that a checkpoint was trained on.
 
     Raises:
         CheckpointError: names what differs.
@@ -249,6 +260,16 @@ def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> No
                 f"{file}: trained on {trained[name]} {name.replace('_', ' ')}, "
                 f"but the files in {data.root} have {getattr(data, name)}"
             )
+    kept = trained.get("extraction")
+    if kept is not None and data.extraction is not None:
+        then = Extraction.from_plain(kept, file)
+        if then.identity != data.extraction.identity:
+            raise CheckpointError(
+                f"{file}: trained on features of {then.described}, but {data.root} holds those of "
+                f"{data.extraction.described} (different: {then.differences(data.extraction)})"
+            )
+    elif kept is not None:
+        log.warning("%s: nothing says whether its features are those of the training", data.root)
     if data.annotations is not None and data.class_names != module.class_names:
         raise CheckpointError(
             f"{file}: its {len(module.class_names)} classes are not the {data.num_classes} "

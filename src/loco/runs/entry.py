@@ -5,22 +5,32 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
-from loco.errors import LocoError
+from loco.errors import Interrupted, LocoError
+from loco.runs.configs import layout_of
 from loco.runs.streams import replace_unshowable
+from loco.runs.words import quoted_override
 
 log = logging.getLogger("loco")
 
 
+OmegaConf.register_new_resolver("layout_of", layout_of, replace=True)
 USER_ERRORS = (LocoError, InstantiationException, OmegaConfBaseException)
 
 
@@ -31,16 +41,47 @@ def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any
     def wrapped(config: DictConfig) -> Any:
         quieten()
         try:
-            return main(config)
+            with raising_on_sigterm():
+                return main(config)
         except USER_ERRORS as error:
             print(f"error: {readable(error)}", file=sys.stderr)
             sys.exit(getattr(error, "exit_code", 1))
-        except KeyboardInterrupt:
-            print(f"interrupted; ckpt_path={config.output_dir} goes on from its last epoch, "
-                  "and resume_sweep=true with a sweep", file=sys.stderr)  # fmt: skip
-            sys.exit(130)
+        except (KeyboardInterrupt, Interrupted) as end:
+            print(f"interrupted; {how_to_go_on(config)}", file=sys.stderr)
+            sys.exit(getattr(end, "exit_code", 130))
 
     return wrapped
+
+
+@contextmanager
+def raising_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, unless a cluster's launcher handles it itself."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _raise_interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise_interrupted(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def how_to_go_on(config: DictConfig) -> str:
+    """Which command goes on with what was interrupted, ready to be pasted."""
+    if "resume_sweep" not in config:
+        return "start it again"
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        sweep = quoted_override("resume_sweep", HydraConfig.get().sweep.dir)
+        return f"the same command with {sweep} goes on"
+    folder = Path(config.output_dir)
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        return f"go on with: loco train {quoted_override('ckpt_path', folder)}"
+    return f"{folder}: nothing was saved yet"
 
 
 def quieten() -> None:

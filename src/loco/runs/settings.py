@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from loco.errors import LocoError, SettingError
@@ -19,6 +21,8 @@ from loco.runs.trusted import refuse_interpolations
 INCIDENTAL = (
     "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "csv_log", "report",
 )  # fmt: skip
+# groups that a model may take
+MODEL_GROUPS = ("attention", "correspondence")
 # where parts stood before 0.2.0
 FORMER = re.compile(
     r"loco\.(models|losses|decoding|module|callbacks|optim|wandb_logging|cost"
@@ -62,6 +66,47 @@ def check_numbers(config: DictConfig) -> None:
             wrong.append(f"{key}={value}: expected {number} {limits}")
     if wrong:
         raise SettingError("; ".join(wrong))
+
+
+def only_used_groups(config: DictConfig) -> DictConfig:
+    """The same config without the groups that its model has no place for.
+
+    A default one is left out, so that nothing that a run leaves speaks of it; one that was chosen
+    is refused instead of ignored. Models that start from `model/base.yaml` have none by default.
+
+    Raises:
+        SettingError: names the group.
+    """
+    model = OmegaConf.to_container(config.model, resolve=False)
+    assert isinstance(model, dict)
+    unused = [
+        group
+        for group in MODEL_GROUPS
+        if group in config and group not in model and f"${{{group}" not in str(model)
+    ]
+    for group in unused:
+        if word := _choice(group):
+            name = str(model.get("_target_")).rpartition(".")[2]
+            raise SettingError(
+                f"{word}: {name} takes no {group}, so this would change nothing; leave it out"
+            )
+    config = config.copy()
+    with open_dict(config):
+        for group in unused:
+            del config[group]
+    return config
+
+
+def _choice(group: str) -> str:
+    """The word of the command that chose a group, or a value of it; none if the default stands.
+
+    Where there is no command, a config was composed by hand, and all of it is meant.
+    """
+    if not HydraConfig.initialized():
+        return group
+    words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    found = [str(w.input_line) for w in words if re.split(r"[.@]", w.key_or_group)[0] == group]
+    return found[-1] if found else ""
 
 
 def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:
@@ -154,6 +199,9 @@ def flat(config: Any, resolve: bool = True) -> dict[str, Any]:
         else:
             yield key, value
 
-    plain = OmegaConf.to_container(OmegaConf.create(config), resolve=resolve)
+    # plain values stay as they are: a class may be called `${x}`
+    plain = (
+        OmegaConf.to_container(config, resolve=resolve) if OmegaConf.is_config(config) else config
+    )
     assert isinstance(plain, dict)
     return dict(walk({k: v for k, v in plain.items() if k not in INCIDENTAL}, ""))

@@ -10,7 +10,7 @@ import lightning
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from loco.data.datamodule import AVDataModule
+from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import SettingError
 from loco.evaluation.baselines import baseline_metrics
@@ -22,7 +22,10 @@ from loco.runs.checkpoints import (
     load_tested,
     start_from,
 )
+from loco.runs.files import write_text
+from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
+from loco.runs.provenance import noting
 from loco.runs.results import (
     metrics_table,
     show,
@@ -32,7 +35,10 @@ from loco.runs.results import (
     videos_of,
     write_results,
 )
-from loco.runs.settings import absolute_paths, check_numbers, plain_config
+from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
+from loco.runs.words import plain_without_secrets
+from loco.training.interruption import Interruption
+from loco.training.module import LocalizationModule
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +55,9 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     began = time.perf_counter()
     check_numbers(config)
-    config = absolute_paths(config)
+    config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
-    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
+    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else _before_requeue(output)
     start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
     if resume:
         log.info("resuming from %s", resume)
@@ -63,41 +69,61 @@ def train(config: DictConfig) -> dict[str, float]:
         raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     data.prepare_data()
     data.prepare()
-    kept = plain_config(config) | {
+    kept = plain_without_secrets(plain_config(config)) | {
         "visual_channels": data.visual_channels,
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
     }
+    if data.extraction is not None:
+        kept["extraction"] = data.extraction.without_videos()
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
-        steps = check_resumes(resume, module, kept)
+        steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
         log.info("starting from the weights of %s", start_from(module, start))
-    callbacks = build_callbacks(config)
+    callbacks = [*build_callbacks(config), Interruption()]
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, output / "config.yaml", resolve=True)
+        shown = plain_without_secrets(OmegaConf.to_container(config, resolve=True))
+        write_text(output / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(shown)))
         if resume:
             continue_log(trainer.loggers, resume.parent.parent, steps)
+    earlier = resume.parent.parent if resume else None
+    stages: tuple[Stage, ...] = ("train", "validation", "test")
+    with noting(output, trainer, data, stages, seed=config.seed, resumed=earlier) as finished:
+        _fit(trainer, module, data, resume)
+        tested = load_tested(module, callbacks, resume)
+        trainer.test(module, datamodule=data, verbose=False)
+        metrics = test_metrics(module)
+        if trainer.is_global_zero:
+            test = tested_videos(data, module)
+            write_results(output, module, metrics, test)
+            rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
+            title = f"test mAP, {len(test)} videos"
+            show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
+            log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
+            finished()
+            call_on_results(callbacks, output, module, data)
+            log.info("took %.0f s", time.perf_counter() - began)
+            if trainer.limit_test_batches == 1 and data.missing == "error":
+                tell_incomplete(data, "test", module.detections)
+    return metrics
+
+
+def _fit(
+    trainer: lightning.Trainer, module: LocalizationModule, data: AVDataModule, resume: Path | None
+) -> None:
+    """Train, or go on with it; an interruption stays one."""
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
     except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
         if trainer.interrupted:
             raise KeyboardInterrupt from end
         raise
-    tested = load_tested(module, callbacks, resume)
-    trainer.test(module, datamodule=data, verbose=False)
-    metrics = test_metrics(module)
-    if trainer.is_global_zero:
-        test = tested_videos(data, module)
-        write_results(output, module, metrics, test)
-        rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
-        title = f"test mAP, {len(test)} videos"
-        show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
-        log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
-        call_on_results(callbacks, output, module, data)
-        log.info("took %.0f s", time.perf_counter() - began)
-        if trainer.limit_test_batches == 1 and data.missing == "error":
-            tell_incomplete(data, "test", module.detections)
-    return metrics
+
+
+def _before_requeue(output: Path) -> Path | None:
+    """The last checkpoint of this very job, where a cluster starts it again into its folder."""
+    last = output / "checkpoints" / "last.ckpt"
+    return last if requeued() and last.is_file() else None

@@ -26,7 +26,8 @@ class SyntheticDataModule(AVDataModule):
         annotations: a real annotation file, to make features for its videos and events; None draws
             videos like UnAV-100's.
         layout: how the feature files are named, and where their steps lie in time.
-        generator: settings of the generator.
+        generator: settings of the generator; the defaults take what stands in `root`, with whatever
+            settings that was made.
         max_videos: of a real annotation file, use so many videos.
         events: what counts as an event: what is seen and heard at once (`both`, the task of
             UnAV-100), what is seen (`visual`) or what is heard (`audio`), the other or not.
@@ -75,7 +76,7 @@ class SyntheticDataModule(AVDataModule):
             summary = make_synthetic(
                 self.folder,
                 self.layout,
-                self.generator,
+                None if self.generator == SyntheticConfig() else self.generator,
                 annotations=self.source,
                 max_videos=self.max_videos,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
