@@ -25,6 +25,7 @@ import torch
 
 import loco
 from loco.data.datamodule import AVDataModule, Stage
+from loco.data.tasks import MultiTaskDataModule
 from loco.errors import Interrupted
 from loco.runs.results import write_json
 from loco.runs.words import COMMAND
@@ -39,7 +40,7 @@ UNENDED = "not yet, or it was killed"
 def noting(
     folder: Path,
     trainer: lightning.Trainer,
-    data: AVDataModule,
+    data: AVDataModule | MultiTaskDataModule,
     stages: tuple[Stage, ...],
     *,
     seed: int | None = None,
@@ -73,7 +74,11 @@ def noting(
         "device": device_name(trainer),
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
-        "data": fingerprint(data, stages),
+        "data": (
+            {task: fingerprint(own, stages) for task, own in data.sets.items()}
+            if isinstance(data, MultiTaskDataModule)
+            else fingerprint(data, stages)
+        ),
     }
     earlier = starts(folder) if resumed is None else starts(resumed)
     content = {"starts": [*earlier, {k: v for k, v in start.items() if v is not None}]}
