@@ -40,7 +40,7 @@ def predict(config: DictConfig) -> dict[str, Events]:
     elif not OmegaConf.is_missing(config.data, "root"):
         raise SettingError("videos and data.root: expected one of them, got both")
     elif num_processes(config) > 1:
-        raise SettingError("videos=…: expected trainer.devices=1; or loco extract, then data.root=…")
+        raise SettingError("videos=…: expected trainer.devices=1 (or loco extract first)")
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("predicting with %s", file)
     trust = list(config.trust or ())
