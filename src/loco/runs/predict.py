@@ -13,8 +13,9 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import SettingError
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
-from loco.runs.export import above, check_formats, write_predictions
-from loco.runs.extract import extract_for_checkpoint
+from loco.runs.export import FILM_FORMATS, above, check_formats, write_predictions
+from loco.runs.extract import extract_for_checkpoint, videos_of_config
+from loco.runs.player import write_captioned, write_page
 from loco.runs.processes import num_processes
 from loco.runs.results import detections_table, show, tell_incomplete
 from loco.runs.settings import check_numbers, merged_data
@@ -34,7 +35,7 @@ def predict(config: DictConfig) -> dict[str, Events]:
         IncompleteError: at the end, where videos had to be left out; it names them.
     """
     check_numbers(config)
-    check_formats(config.formats)
+    check_formats(config.formats, films=config.videos is not None)
     if config.videos is None:
         _ = config.data.root  # where it is missing that is told before a checkpoint is loaded
     elif not OmegaConf.is_missing(config.data, "root"):
@@ -70,9 +71,15 @@ def predict(config: DictConfig) -> dict[str, Events]:
     if not trainer.is_global_zero:
         return detections
     written = write_predictions(
-        config.output_dir, detections, module.class_names, config.formats, config.min_score
-    )
+        config.output_dir, detections, module.class_names,
+        [name for name in config.formats if name not in FILM_FORMATS], config.min_score,
+    )  # fmt: skip
     detections = {video: above(events, config.min_score) for video, events in detections.items()}
+    if config.videos is not None:
+        films = videos_of_config(config)
+        for name, write in (("html", write_page), ("mp4", write_captioned)):
+            if name in config.formats:
+                written.append(write(config.output_dir, films, detections, module.class_names))
     for video in sorted(detections)[: config.show]:
         show(detections_table(video, detections[video], module.class_names))
     if len(detections) > config.show:

@@ -118,19 +118,16 @@ def make_world(
 
 
 def _annotation(split: str, scene: Scene, labels: list[int]) -> dict[str, Any]:
-    return {
-        "duration": scene.duration,
-        "subset": split,
-        "annotations": [
-            {
-                "segment": [s.start, s.end],
-                "label": CLASSES[s.label],
-                "label_id": labels.index(s.label),
-            }
-            for s in scene.sources
-            if s.is_event
-        ],
-    }
+    entries = [
+        {
+            "segment": [source.start, source.end],
+            "label": CLASSES[source.label],
+            "label_id": labels.index(source.label),
+        }
+        for source in scene.sources
+        if source.is_event
+    ]
+    return {"duration": scene.duration, "subset": split, "annotations": entries}
 
 
 def _write(path: Path, content: Any) -> None:
