@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from loco.detection.nms import hard_nms, soft_nms
+from loco.errors import check_number
 from loco.structures import Events, TimeGrid
 
 
@@ -41,6 +42,12 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.nms not in ("soft", "hard"):
             raise ValueError(f"nms must be soft or hard, got {self.nms!r}")
+        for name in ("score_threshold", "iou_threshold", "min_score"):
+            check_number(name, getattr(self, name), 0, 1)
+        for name in ("top_k", "max_segments"):
+            check_number(name, getattr(self, name), 1, whole=True)
+        check_number("min_length", self.min_length, 0)
+        check_number("sigma", self.sigma, 0, without="low")
 
     @property
     def _suppress(self) -> Callable[..., tuple[Tensor, ...]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.detection.assignment import Positives
+from loco.errors import check_number
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -77,6 +78,10 @@ class DetectionLoss(nn.Module):
         losses = {"giou": giou_loss, "diou": diou_loss}
         if regression not in losses:
             raise ValueError(f"regression must be one of {sorted(losses)}, got {regression!r}")
+        check_number("alpha", alpha, 0, 1)
+        check_number("gamma", gamma, 0)
+        check_number("normalizer", normalizer, 0, without="low")
+        check_number("momentum", momentum, 0, 1, without="high")
         self.regression_loss = losses[regression]
         self.alpha = alpha
         self.gamma = gamma

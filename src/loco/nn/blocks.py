@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from loco.errors import check_number
 from loco.nn.attention import AttentionFactory, GlobalAttention
 from loco.nn.layers import FeedForward, ScaledDropPath, masked_max_pool
 
@@ -80,6 +81,12 @@ class BlockFactory:
     heads: int
     drop_path: float = 0.0
     layer_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "heads"):
+            check_number(name, getattr(self, name), 1, whole=True)
+        check_number("drop_path", self.drop_path, 0, 1, without="high")
+        check_number("layer_scale", self.layer_scale)
 
     def __call__(
         self,

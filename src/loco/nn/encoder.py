@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.errors import check_number
 from loco.nn.attention import AttentionFactory, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.layers import MaskedConv1d, sinusoid_positions, zero_padding
@@ -33,6 +34,8 @@ class UnimodalEncoder(nn.Module):
         attention: AttentionFactory = GlobalAttention,
     ) -> None:
         super().__init__()
+        check_number("num_convs", num_convs, int(in_channels != block.dim), whole=True)
+        check_number("encoder_blocks", num_blocks, 0, whole=True)
         dim = block.dim
         self.convs = nn.ModuleList(
             MaskedConv1d(in_channels if i == 0 else dim, dim, bias=False) for i in range(num_convs)
