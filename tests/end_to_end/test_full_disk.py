@@ -136,8 +136,6 @@ def test_a_training_says_so(synthetic_root: Path, tmp_path: Path, limit: int) ->
 
 
 def test_an_error_of_the_system_is_a_line(tmp_path: Path) -> None:
-    with pytest.raises(
-        LocoError, match=r"a\.txt: cannot be written: (Not a directory|File exists)"
-    ):
-        (tmp_path / "file").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(LocoError, match=r"a\.txt: cannot be written: \w+"):
         write_text(tmp_path / "file" / "a.txt", "")
