@@ -110,7 +110,7 @@ def command(limit: int, *words: str, cwd: Path) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [100, 1500, 5000, 20_000, 100_000])
+@pytest.mark.parametrize("limit", [100, 1500, 20_000])
 def test_a_training_says_so(synthetic_root: Path, tmp_path: Path, limit: int) -> None:
     """Whatever is the first to be too large: the configuration, the log, a checkpoint, results."""
     train(tiny_config(synthetic_root, tmp_path / "made", "trainer.max_epochs=0"))  # the data
