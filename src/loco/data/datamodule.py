@@ -28,7 +28,7 @@ from loco.data.sampler import (
     ResumableLoader,
     leave_signals_to_parent,
 )
-from loco.errors import AnnotationError, FeatureError
+from loco.errors import AnnotationError, FeatureError, check_number
 from loco.structures import Batch, Events, TimeGrid
 
 log = logging.getLogger(__name__)
@@ -109,11 +109,14 @@ class AVDataModule(lightning.LightningDataModule):
             "pool_batches": pool_batches,
         }
         for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be ≥ 1, got {size}")
+            check_number(name, size, 1, whole=True)
+        for name, size in {
+            "num_workers": num_workers, "max_length_difference": max_length_difference
+        }.items():  # fmt: skip
+            check_number(name, size, 0, whole=True)
         if crop_ratio is not None and len(crop_ratio) != 2:
             raise ValueError(f"crop_ratio must be two numbers or None, got {list(crop_ratio)}")
-        ratio = None if crop_ratio is None else (float(crop_ratio[0]), float(crop_ratio[1]))
+        ratio = None if crop_ratio is None else (crop_ratio[0], crop_ratio[1])
         self.root = Path(root)
         self.annotations_path = None if annotations is None else Path(annotations)
         self.layout = layout
