@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import loco
-from helpers import ROOT
+from helpers import ROOT, run_loco
 from loco.cli import COMMANDS, main
 from loco.cli.configs import config_folder, find_layout
 from loco.cli.report import main as report_main
@@ -134,3 +136,24 @@ def test_names_exist_and_are_documented() -> None:
         assert name in dir(loco)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = loco.nothing
+
+
+def test_an_error_comes_before_anything_is_printed(tmp_path: Path) -> None:
+    done = run_loco("describe", "nowhere.json", cwd=tmp_path)
+    assert done.code == 1
+    assert done.out == "error: nowhere.json: expected an annotation file, there is none\n"
+
+
+@pytest.mark.slow
+def test_a_report_says_what_a_detector_of_ones_own_needs(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    best = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(best, weights_only=True)
+    checkpoint["hyper_parameters"]["model"]["_target_"] = "mine.Net"
+    torch.save(checkpoint, best)
+    done = run_loco("report", run, cwd=tmp_path)
+    assert done.code == 0
+    assert "report: no similarity matrices: " in done.out
+    assert "--trust" in done.out
