@@ -8,7 +8,7 @@ help:
 	@echo "make demo              make the data, train LoCo on it, test it, show the table"
 	@echo "make demo-video        the same from films: pictures and sound in, a page with players out"
 	@echo "make test              the fast test suite"
-	@echo "make test-all          the slow tests too"
+	@echo "make test-all          the slow tests too; what they leave out of src/loco"
 	@echo "make lint              ruff, ruff format, mypy"
 	@echo "make bench-evaluation  metric, NMS and assignment against plain loops"
 	@echo "make bench-data        a training item against loading whole files"
@@ -38,7 +38,7 @@ test: install
 	$(BIN)/pytest -n auto -m "not slow"
 
 test-all: install
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --cov
 
 lint: install
 	$(BIN)/ruff check .
@@ -62,4 +62,4 @@ bench-startup: install
 	$(BIN)/python benchmarks/startup.py
 
 clean:
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
