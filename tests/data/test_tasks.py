@@ -27,16 +27,16 @@ CONFIG = SyntheticConfig(
 KINDS = {"avel": "both", "tal": "visual", "sed": "audio"}
 
 
-def make(root: Path, **settings: int) -> MultiTaskDataModule:
+def make(root: Path, num_workers: int = 0) -> MultiTaskDataModule:
     """The three tasks on the same synthetic videos, ready to load."""
     data = MultiTaskDataModule(
         {
             task: SyntheticDataModule(
                 root, None, LAYOUT, generator=CONFIG, events=kind, batch_size=2 + len(kind) // 6,
-                **settings,
             )
             for task, kind in KINDS.items()
-        }
+        },
+        num_workers=num_workers,
     )  # fmt: skip
     data.prepare_data()
     return data.prepare()

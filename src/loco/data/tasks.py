@@ -78,18 +78,31 @@ class MultiTaskDataModule(lightning.LightningDataModule):
         sets: the data set of each task, which takes its name. Their channels must be the same,
             since a net embeds the features of all with the same weights.
         stop_and_go: train a task less once it no longer gets better, see `Turns`.
+        num_workers: processes that load for training; the batches are the same with any number.
+        root, batch_size, generator: said once for all sets, where their configurations refer to
+            these; nothing is done with them here.
 
     Raises:
         ValueError: there is no data set.
     """
 
-    def __init__(self, sets: Mapping[str, AVDataModule], *, stop_and_go: bool = True) -> None:
+    def __init__(
+        self,
+        sets: Mapping[str, AVDataModule],
+        *,
+        stop_and_go: bool = True,
+        num_workers: int = 0,
+        root: object = None,
+        batch_size: object = None,
+        generator: object = None,
+    ) -> None:
         super().__init__()
         if not sets:
             raise ValueError("sets must hold a data set for each task")
         self.sets = dict(sets)
         for task, data in self.sets.items():
             data.task = task
+        self.num_workers = num_workers
         self.turns = Turns(list(self.sets), stop_and_go=stop_and_go)
 
     # -- what is known once it is set up ------------------------------------------------------
@@ -158,8 +171,8 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             TaskDataset({task: data.dataset("train") for task, data in self.sets.items()}),
             batch_size=None,
             sampler=TaskSampler(samplers, self.turns),  # type: ignore[arg-type]
-            num_workers=first.num_workers,
-            persistent_workers=first.num_workers > 0,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
             pin_memory=first.pin_memory,
             generator=torch.Generator().manual_seed(first.seed),
         )

@@ -25,6 +25,7 @@ import torch
 
 import loco
 from loco.data.datamodule import AVDataModule, Stage
+from loco.data.tasks import MultiTaskDataModule
 from loco.errors import Interrupted
 from loco.runs.results import write_json
 from loco.runs.words import COMMAND
@@ -39,7 +40,7 @@ UNENDED = "not yet, or it was killed"
 def noting(
     folder: Path,
     trainer: lightning.Trainer,
-    data: AVDataModule,
+    data: AVDataModule | MultiTaskDataModule,
     stages: tuple[Stage, ...],
     *,
     seed: int | None = None,
@@ -73,7 +74,11 @@ def noting(
         "device": device_name(trainer),
         "processes": trainer.world_size,
         "threads": torch.get_num_threads(),
-        "data": fingerprint(data, stages),
+        "data": (
+            {task: fingerprint(own, stages) for task, own in data.sets.items()}
+            if isinstance(data, MultiTaskDataModule)
+            else fingerprint(data, stages)
+        ),
     }
     earlier = starts(folder) if resumed is None else starts(resumed)
     content = {"starts": [*earlier, {k: v for k, v in start.items() if v is not None}]}
@@ -115,7 +120,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def git_state() -> str | None:
+def git_state(file: Path = Path(__file__)) -> str | None:
     """The commit of the checkout that this suite runs from, and whether files differ from it.
 
     None where it is installed otherwise, or there is no git. A repository that merely lies around
@@ -125,13 +130,12 @@ def git_state() -> str | None:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here.parent), *words],
+            ["git", "-C", str(file.resolve().parent), *words],
             check=True, capture_output=True, text=True, encoding="utf-8", timeout=10,
         ).stdout.strip()  # fmt: skip
 
-    here = Path(__file__).resolve()
     try:
-        git("ls-files", "--error-unmatch", here.name)
+        git("ls-files", "--error-unmatch", file.name)
         commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "-uno")
     except (OSError, subprocess.SubprocessError):
         return None

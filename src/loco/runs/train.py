@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
 from hydra.utils import instantiate
@@ -22,6 +23,7 @@ from loco.runs.checkpoints import (
     load_tested,
     start_from,
 )
+from loco.runs.entry import naming_settings
 from loco.runs.files import write_text
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
@@ -43,6 +45,7 @@ from loco.training.module import LocalizationModule
 log = logging.getLogger(__name__)
 
 
+@naming_settings()
 @closing_wandb()
 def train(config: DictConfig) -> dict[str, float]:
     """Train, test the best checkpoint, and leave metrics, predictions and checkpoints.
@@ -57,13 +60,15 @@ def train(config: DictConfig) -> dict[str, float]:
     check_numbers(config)
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
-    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else _before_requeue(output)
+    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)
     start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
     if resume:
         log.info("resuming from %s", resume)
     loggers = build_loggers(config)  # a missing login is told before the data is read
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    callbacks = [*build_callbacks(config), Interruption()]
+    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     data: AVDataModule = instantiate(config.data)
     if isinstance(data, MultiTaskDataModule):
         raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
@@ -81,18 +86,15 @@ def train(config: DictConfig) -> dict[str, float]:
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
         log.info("starting from the weights of %s", start_from(module, start))
-    callbacks = [*build_callbacks(config), Interruption()]
-    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
-        shown = plain_without_secrets(OmegaConf.to_container(config, resolve=True))
-        write_text(output / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(shown)))
+        write_config(output, plain_config(config))
         if resume:
             continue_log(trainer.loggers, resume.parent.parent, steps)
     earlier = resume.parent.parent if resume else None
     stages: tuple[Stage, ...] = ("train", "validation", "test")
     with noting(output, trainer, data, stages, seed=config.seed, resumed=earlier) as finished:
-        _fit(trainer, module, data, resume)
+        fit(trainer, module, data, resume)
         tested = load_tested(module, callbacks, resume)
         trainer.test(module, datamodule=data, verbose=False)
         metrics = test_metrics(module)
@@ -111,8 +113,11 @@ def train(config: DictConfig) -> dict[str, float]:
     return metrics
 
 
-def _fit(
-    trainer: lightning.Trainer, module: LocalizationModule, data: AVDataModule, resume: Path | None
+def fit(
+    trainer: lightning.Trainer,
+    module: LocalizationModule,
+    data: lightning.LightningDataModule,
+    resume: Path | None,
 ) -> None:
     """Train, or go on with it; an interruption stays one."""
     try:
@@ -123,7 +128,13 @@ def _fit(
         raise
 
 
-def _before_requeue(output: Path) -> Path | None:
+def before_requeue(output: Path) -> Path | None:
     """The last checkpoint of this very job, where a cluster starts it again into its folder."""
     last = output / "checkpoints" / "last.ckpt"
     return last if requeued() and last.is_file() else None
+
+
+def write_config(folder: Path, settings: dict[str, Any]) -> None:
+    """config.yaml, without what is secret."""
+    shown = OmegaConf.create(plain_without_secrets(settings))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(shown))

@@ -13,10 +13,11 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import SettingError
 from loco.evaluation.baselines import baseline_metrics
-from loco.runs.callbacks import build_callbacks
+from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import (
     MODEL_KEYS,
     build_module,
@@ -27,19 +28,24 @@ from loco.runs.checkpoints import (
     start_from,
 )
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
+from loco.runs.provenance import noting
 from loco.runs.results import (
     json_number,
     metrics_table,
     show,
+    tell_incomplete,
     test_metrics,
     tested_videos,
     videos_of,
     write_json,
     write_results,
 )
-from loco.runs.settings import absolute_paths, check_numbers, plain_config
+from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
+from loco.runs.train import before_requeue, fit, write_config
+from loco.runs.words import plain_without_secrets
 from loco.training.callbacks import BestCheckpoint
 from loco.training.checkpoint_io import AtomicCheckpointIO
+from loco.training.interruption import Interruption
 from loco.training.module import LocalizationModule
 from loco.training.tasks import MultiTaskModule
 
@@ -57,12 +63,15 @@ def train(config: DictConfig) -> dict[str, float]:
 
     Returns:
         the means over the tasks, fractions in [0, 1].
+
+    Raises:
+        IncompleteError: at the end, where a test video turned out to be unusable.
     """
     began = time.perf_counter()
     check_numbers(config)
-    config = absolute_paths(config)
+    config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
-    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
+    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)
     start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
     loggers = build_loggers(config)
     optimizer = instantiate(config.optimizer)
@@ -72,7 +81,7 @@ def train(config: DictConfig) -> dict[str, float]:
         raise SettingError("a training of several tasks needs several data sets: data.sets")
     data.prepare_data()
     data.prepare()
-    kept = plain_config(config) | {
+    kept = plain_without_secrets(plain_config(config)) | {
         "visual_channels": data.visual_channels,
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
@@ -80,7 +89,7 @@ def train(config: DictConfig) -> dict[str, float]:
     module = _build(kept, data, optimizer=optimizer, seed=config.seed)
     if resume:
         log.info("resuming from %s", resume)
-        steps = check_resumes(resume, module, kept)
+        steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
         log.info("starting from the weights of %s", start_from(module, start))
     best = {
@@ -88,34 +97,48 @@ def train(config: DictConfig) -> dict[str, float]:
         for task in data.sets
     }
     others = [one for one in build_callbacks(config) if not isinstance(one, BestCheckpoint)]
-    callbacks = [*others, *best.values()]
+    pages = [one for one in others if hasattr(one, "on_results")]  # they show one task
+    callbacks = [*(one for one in others if one not in pages), *best.values(), Interruption()]
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, output / "config.yaml", resolve=True)
+        write_config(output, plain_config(config))
         if resume:
             continue_log(trainer.loggers, resume.parent.parent, steps)
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
-    except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
-        if trainer.interrupted:
-            raise KeyboardInterrupt from end
-        raise
-    metrics = {
-        task: _test(task, config, kept, module, data, [*others, best[task]]) for task in data.sets
-    }
-    mean = {
-        name: sum(of[name] for of in metrics.values()) / len(metrics)
-        for name in next(iter(metrics.values()))
-    }
-    if trainer.is_global_zero:
-        headline = {name: json_number(value) for name, value in mean.items()}
-        tasks = {task: {k: json_number(v) for k, v in of.items()} for task, of in metrics.items()}
-        write_json(output / "metrics.json", headline | {"tasks": tasks})
-        show(metrics_table(metrics | {"mean": mean}, "test mAP of each task"))
-        log.info("%s: a folder for each task: %s", output, ", ".join(data.sets))
-        log.info("took %.0f s", time.perf_counter() - began)
+    earlier = resume.parent.parent if resume else None
+    stages: tuple[Stage, ...] = ("train", "validation", "test")
+    with noting(output, trainer, data, stages, seed=config.seed, resumed=earlier) as finished:
+        fit(trainer, module, data, resume)
+        parts = {
+            task: _test(task, config, kept, module, own, best[task], others)
+            for task, own in data.sets.items()
+        }
+        metrics = {task: test_metrics(part) for task, part in parts.items()}
+        mean = {
+            name: sum(of[name] for of in metrics.values()) / len(metrics)
+            for name in next(iter(metrics.values()))
+        }
+        if trainer.is_global_zero:
+            _write_means(output, mean, metrics)
+            finished()
+            log.info("took %.0f s", time.perf_counter() - began)
+            for task, own in data.sets.items():
+                if trainer.limit_test_batches == 1 and own.missing == "error":
+                    tell_incomplete(own, "test", parts[task].detections)
     return mean
+
+
+def _write_means(
+    output: Path, mean: dict[str, float], metrics: dict[str, dict[str, float]]
+) -> None:
+    """metrics.json of the run, and a table of the tasks."""
+    headline, *tasks = (
+        {name: json_number(value) for name, value in of.items()} for of in (mean, *metrics.values())
+    )
+    content = headline | {"tasks": dict(zip(metrics, tasks, strict=True))}
+    write_json(output / "metrics.json", content)
+    show(metrics_table(metrics | {"mean": mean}, "test mAP of each task"))
+    log.info("%s: a folder for each task: %s", output, ", ".join(metrics))
 
 
 def _build(kept: dict[str, Any], data: MultiTaskDataModule, **settings: Any) -> MultiTaskModule:
@@ -142,13 +165,16 @@ def _test(
     config: DictConfig,
     kept: dict[str, Any],
     trained: MultiTaskModule,
-    data: MultiTaskDataModule,
-    callbacks: list[Callback],
-) -> dict[str, float]:
+    own: AVDataModule,
+    best: BestCheckpoint,
+    others: list[Callback],
+) -> LocalizationModule:
     """Cut a task's part out of its best checkpoint, test it, and leave it in a folder."""
-    own, of_task = data.sets[task], Path(config.output_dir) / task
-    tested = load_tested(trained, callbacks)
+    of_task = Path(config.output_dir) / task
+    tested = load_tested(trained, [best, *others])
     settings = part_of(task, kept, own.class_names) | {"output_dir": str(of_task)}
+    if own.extraction is not None:
+        settings["extraction"] = own.extraction.without_videos()
     module = build_module(settings)
     weights = trained.state_dict()
     module.load_state_dict({name: weights[name] for name in module.state_dict()})
@@ -157,24 +183,22 @@ def _test(
     metrics = test_metrics(module)
     if trainer.is_global_zero:
         test = tested_videos(own, module)
-        _write_part(of_task, settings, module, next(
-            (Path(one.best_model_path) for one in callbacks
-             if isinstance(one, BestCheckpoint) and one.best_model_path), None
-        ))  # fmt: skip
+        _write_part(of_task, settings, module, Path(best.best_model_path))
         write_results(of_task, module, metrics, test)
         rows = baseline_metrics(videos_of(own, "train"), test, own.num_classes)
         title = f"{task}: test mAP, {len(test)} videos"
         show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
-    return metrics
+        call_on_results(others, of_task, module, own)
+    return module
 
 
 def _write_part(
-    folder: Path, settings: dict[str, Any], module: LocalizationModule, best: Path | None
+    folder: Path, settings: dict[str, Any], module: LocalizationModule, best: Path
 ) -> None:
     """config.yaml and checkpoints/best.ckpt, which is read like any other run's."""
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(settings), folder / "config.yaml")
-    if best is None or not best.is_file():
+    write_config(folder, settings)
+    if not best.is_file():
         return
     whole = load_checkpoint(best)
     part = {key: whole[key] for key in ("epoch", "global_step", "pytorch-lightning_version")}
