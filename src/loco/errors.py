@@ -1,5 +1,7 @@
 """What can be wrong with a user's input: one short message each, shown without a traceback."""
 
+import signal
+
 
 class LocoError(Exception):
     """Base of every error that a user can cause and mend; entry points print its message alone."""
@@ -19,6 +21,10 @@ class FeatureError(LocoError):
     """A feature file that is missing or unusable: names the video and the file."""
 
 
+class VideoError(LocoError):
+    """A video that cannot be read or used: names the file, what was expected, what was found."""
+
+
 class CheckpointError(LocoError):
     """A checkpoint that is missing or does not fit what is asked of it."""
 
@@ -32,10 +38,26 @@ class PredictionsError(LocoError):
 
 
 class ExportError(LocoError):
-    """A form of predictions that there is not."""
+    """A form of predictions that there is not, or a video whose name is no name of a file."""
+
+
+class OutputError(LocoError):
+    """A file that cannot be written, such as on a full disk; none is left half written."""
 
 
 class IncompleteError(LocoError):
     """Some videos could not be used; what was found in the others is written."""
 
     exit_code = 3
+
+
+class Interrupted(BaseException):
+    """A signal ended the work; no error, and like KeyboardInterrupt not what `Exception` catches.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number

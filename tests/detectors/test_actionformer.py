@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import compose_config
 from loco.detection.center_sampling import assign_centers
 from loco.detection.losses import DetectionLoss
+from loco.detection.suppression import Voting
 from loco.detectors.actionformer import ActionFormer
 from loco.nn.attention import FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import TransformerBlock
 from loco.nn.layers import downsample_mask
+from loco.runs.cost import operations
 from one_stream_weights import ATTENTION, load_net
 from unav_weights import agree, load, original, read
 
@@ -109,7 +111,7 @@ def test_published_size(
         inputs = [torch.empty(1, steps, count) for count in channels]
         mask = torch.empty(1, steps, dtype=torch.bool)
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(parameters, abs=0.005)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with operations() as counter, torch.no_grad():
         net(*inputs, mask)
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, rel=0.02)
 
@@ -123,6 +125,19 @@ def test_streams_are_projected_apart() -> None:
     by_hand = [visual @ sight.weight[..., 0].T, audio @ sound.weight[..., 0].T]
     assert torch.allclose(fused, torch.cat(by_hand, -1), atol=1e-6)
     assert net.encoder.convs[0].in_channels == 12
+
+
+def test_voting_can_be_had() -> None:
+    """As docs/systems.md says it is turned on."""
+    words = ["model=actionformer_small", "model.dim=16", "output_dir=x",
+             "+model.decoding.class_aware=false",
+             "+model.decoding.voting={_target_: loco.detection.suppression.Voting}"]  # fmt: skip
+    config = compose_config("train", words)
+    net = instantiate(config.model, visual_channels=6, audio_channels=5, num_classes=3)
+    assert net.decoding.voting == Voting()
+    del config.model.decoding.class_aware
+    with pytest.raises(InstantiationException, match="class_aware=false"):
+        instantiate(config.model, visual_channels=6, audio_channels=5, num_classes=3)
 
 
 @pytest.mark.parametrize(

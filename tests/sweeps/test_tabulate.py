@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import ROOT
+from helpers import ROOT, make_job
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
@@ -29,36 +29,6 @@ from loco.sweeps.tabulate import (
     make_rows,
     read_jobs,
 )
-
-NAMES = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
-
-
-def make_job(
-    sweep: Path,
-    number: int,
-    overrides: dict[str, Any],
-    mean: float | None = None,
-    error: str | None = None,
-    config: dict[str, Any] | None = None,
-    choices: dict[str, str] | None = None,
-) -> Path:
-    """A job's folder as a sweep leaves it: finished if it has a mean, failed if an error."""
-    folder = sweep / f"job{number}"
-    notes = folder / ".hydra"
-    notes.mkdir(parents=True)
-    (notes / "overrides.yaml").write_text(json.dumps([f"{k}={v}" for k, v in overrides.items()]))
-    plain = {"seed": 0, "attention": {"window_size": 8}} | (config or {})
-    (notes / "config.yaml").write_text(json.dumps(plain | {"seed": overrides.get("seed", 0)}))
-    chosen = {"attention": "cdp", "correspondence": "learnable_gaussian"} | (choices or {})
-    groups = {key: str(value) for key, value in overrides.items() if key in chosen}
-    hydra = {"job": {"num": number}, "runtime": {"choices": chosen | groups}}
-    (notes / "hydra.yaml").write_text(json.dumps({"hydra": hydra}))
-    if mean is not None:
-        metrics: dict[str, Any] = {name: mean + 0.01 * i for i, name in enumerate(NAMES)}
-        (folder / "metrics.json").write_text(json.dumps(metrics | {"per_class": {}}))
-    if error is not None:
-        (folder / "failed.txt").write_text(f"{error}\n\nTraceback …")
-    return folder
 
 
 @pytest.fixture

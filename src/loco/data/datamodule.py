@@ -20,8 +20,14 @@ from torch.utils.data import DataLoader
 
 from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
 from loco.data.dataset import RandomCrop, VideoDataset
+from loco.data.extraction import Extraction, read_extraction
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
-from loco.data.sampler import LengthBatchSampler, ResumableLoader
+from loco.data.sampler import (
+    LengthBatchSampler,
+    RepeatedBatchSampler,
+    ResumableLoader,
+    leave_signals_to_parent,
+)
 from loco.errors import AnnotationError, FeatureError
 from loco.structures import Batch, Events, TimeGrid
 
@@ -60,6 +66,7 @@ class AVDataModule(lightning.LightningDataModule):
         class_names: those of a trained model, see `read_annotations`; None is the file's.
         seed: start of shuffling and crops, ≥ 0.
         pin_memory: page-locked batches, for a GPU.
+        task: name of the task that the data set sets, for a detector that knows several.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -85,6 +92,7 @@ class AVDataModule(lightning.LightningDataModule):
         class_names: Sequence[str] | None = None,
         seed: int = 0,
         pin_memory: bool = False,
+        task: str = "avel",
     ) -> None:
         super().__init__()
         if missing not in ("error", "skip"):
@@ -119,10 +127,13 @@ class AVDataModule(lightning.LightningDataModule):
         self.test_split = test_split
         self.predict_split = predict_split
         self.pool_batches = pool_batches
-        self._class_names = None if class_names is None else list(class_names)
+        self.known_classes = None if class_names is None else list(class_names)
         self.seed = seed
         self.pin_memory = pin_memory
+        self.task = task
         self.annotations: Annotations | None = None
+        self.extraction: Extraction | None = None
+        """What made the files, where that stands beside them; known once it is set up."""
         self._inspection: Inspection | None = None
         self._datasets: dict[Stage, VideoDataset] = {}
 
@@ -200,8 +211,9 @@ class AVDataModule(lightning.LightningDataModule):
         if not wanted:
             return
         if self.annotations is None and self.annotations_path is not None:
-            self.annotations = read_annotations(self.annotations_path, self._class_names)
+            self.annotations = read_annotations(self.annotations_path, self.known_classes)
         store = FeatureStore(self.root, self.layout, self.max_length_difference)
+        self.extraction = self._read_extraction()
         ids = {name: self._video_ids(name, store) for name in wanted}
         known = [] if self._inspection is None else list(self._inspection.lengths)
         inspection = self._inspect(store, [*known, *(i for some in ids.values() for i in some)])
@@ -212,9 +224,25 @@ class AVDataModule(lightning.LightningDataModule):
             crop = self.crop if name == "train" else None
             self._datasets[name] = VideoDataset(
                 videos, store, inspection.lengths, crop,
-                skip_unusable=self.missing == "skip" or name == "test",
+                skip_unusable=self.missing == "skip" or name == "test", task=self.task,
             )  # fmt: skip
         self._inspection = inspection
+
+    def _read_extraction(self) -> Extraction | None:
+        """What made the files, if that is known.
+
+        Raises:
+            FeatureError: they are on another grid than the layout's.
+        """
+        record = read_extraction(self.root)
+        if record is not None:
+            for name in ("fps", "window", "stride"):
+                if record.layout[name] != getattr(self.layout, name):
+                    raise FeatureError(
+                        f"{self.root}: its features were made with {name} {record.layout[name]:g}, "
+                        f"the layout says {getattr(self.layout, name):g}"
+                    )
+        return record
 
     def _video_ids(self, stage: Stage, store: FeatureStore) -> list[str]:
         if stage == "predict" and self.predict_split is None:
@@ -236,7 +264,10 @@ class AVDataModule(lightning.LightningDataModule):
     def _video(self, video_id: str, inspection: Inspection) -> Video:
         if self.annotations is not None and video_id in self.annotations:
             return self.annotations[video_id]
-        duration = self.grid.end_seconds(inspection.lengths[video_id])
+        if self.extraction is not None and video_id in self.extraction.videos:
+            duration = self.extraction.videos[video_id].duration
+        else:
+            duration = self.grid.end_seconds(inspection.lengths[video_id])
         return Video(video_id, duration, "predict", Events.empty())
 
     def _inspect(self, store: FeatureStore, video_ids: list[str]) -> Inspection:
@@ -305,7 +336,7 @@ class AVDataModule(lightning.LightningDataModule):
         if self.annotations_path is None:
             raise AnnotationError(f"{what}: expected an annotation file, none is given")
         if self.annotations is None:
-            self.annotations = read_annotations(self.annotations_path, self._class_names)
+            self.annotations = read_annotations(self.annotations_path, self.known_classes)
         return self.annotations
 
     def _inspected(self) -> Inspection:
@@ -335,7 +366,8 @@ class AVDataModule(lightning.LightningDataModule):
         training = stage == "train"
         dataset = self.dataset(stage)
         parallel = distributed.is_available() and distributed.is_initialized()
-        sampler = LengthBatchSampler(
+        repeated = getattr(self.trainer, "overfit_batches", 0) > 0
+        sampler = (RepeatedBatchSampler if repeated else LengthBatchSampler)(
             dataset.crop_lengths,
             self.batch_size if training else self.eval_batch_size,
             training=training,
@@ -350,6 +382,7 @@ class AVDataModule(lightning.LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=self.pin_memory,
             # of its own, so that loading draws nothing from the generator that dropout uses
             generator=torch.Generator().manual_seed(self.seed),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.detection.assignment import Positives
+from loco.nn.processes import processes, summed
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -149,20 +150,14 @@ class DetectionLoss(nn.Module):
         normalizer = self.normalizer
         if self.training:
             points = len(torch.unique(video * mask.shape[1] + point))
-            normalizer = normalizer.lerp(self._mean_count(points), 1 - self.momentum)
+            count = summed(normalizer.new_tensor(float(points))).clamp(min=1)
+            normalizer = normalizer.lerp(count, 1 - self.momentum)
+        share = normalizer / processes()
         return {
-            "loss_cls": classification / normalizer,
-            "loss_reg": regression / normalizer,
+            "loss_cls": classification / share,
+            "loss_reg": regression / share,
             "normalizer": normalizer,
         }
-
-    def _mean_count(self, points: int) -> Tensor:
-        """The positive points of a process, on average over all of them; at least 1."""
-        count = self.normalizer.new_tensor(float(max(points, 1)))
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(count)
-            count /= torch.distributed.get_world_size()
-        return count
 
 
 def _first_of_each(number: Tensor) -> Tensor:

@@ -151,13 +151,15 @@ def checked_window_size(window_size: int) -> int:
 
 
 def global_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-    """softmax(q·k/√d)·v over the visible keys.
+    """softmax(q·k/√d)·v over the visible keys, in memory O(T): no table of T × T is kept.
 
     Args:
         query, key, value: (B, H, T, d).
         visible: (B, H or 1, T) bool, the keys that may be seen; a query with none gets 0.
     """
-    return masked_attention(query, key, value, visible.unsqueeze(-2))
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=visible.unsqueeze(-2)
+    )
 
 
 def sliding_window_attention(

@@ -62,7 +62,7 @@ class TransformerBlock(nn.Module):
             self.context_norm = nn.LayerNorm(dim) if context or asks == "context" else None
             self.attention_scale = ScaledDropPath(dim, drop_path, layer_scale)
         self.feed_forward_norm: nn.Module = nn.LayerNorm(dim)
-        self.feed_forward: nn.Module = FeedForward(dim, expansion=expansion)
+        self.feed_forward: nn.Module = FeedForward(dim, hidden=expansion * dim)
         self.feed_forward_scale = ScaledDropPath(dim, drop_path, layer_scale)
 
     def forward(self, x: Tensor, mask: Tensor, context: Tensor | None = None) -> Tensor:

@@ -28,6 +28,7 @@ from loco.data.checked_json import (
     unexpected,
 )
 from loco.errors import PredictionsError
+from loco.runs.streams import csv_text_of
 from loco.structures import Events
 
 COLUMNS = ("video-id", "t-start", "t-end", "label", "score")
@@ -130,7 +131,8 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[str, str, Any]]:
             f"{path}: expected the columns video, start, end, score and label or label_id in the "
             f"first line, got {', '.join(table.fieldnames or ['nothing'])}"
         )
-    for row in table:
+    for cells in table:
+        row = {name: csv_text_of(cells[name] or "") for name in there}
         field = f"[line {table.line_num}]"
         try:
             entry: dict[str, Any] = {

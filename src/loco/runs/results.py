@@ -17,6 +17,7 @@ from loco.errors import IncompleteError
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
+from loco.runs.files import write_text
 from loco.runs.streams import console
 from loco.structures import Events
 from loco.training.module import LocalizationModule
@@ -51,12 +52,8 @@ def predictions_json(
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON by way of a temporary file, so that a killed run leaves no half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(path.suffix + ".part")
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    """Write JSON, see `write_text`."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def evaluation_columns(detections: Mapping[str, Events], videos: Sequence[Video]) -> Columns:
@@ -225,14 +222,23 @@ def write_results(
 
 
 def tell_incomplete(
-    data: AVDataModule, stage: Literal["test", "predict"], found: Collection[str]
+    data: AVDataModule,
+    stage: Literal["test", "predict"],
+    found: Collection[str],
+    failed: Mapping[str, str] | None = None,
 ) -> None:
     """Say at the end which videos are missing from the results, since their files are unusable.
+
+    Args:
+        data: of which they are.
+        stage: of the data.
+        found: ids of those that are not missing.
+        failed: id → why, of videos that have no feature files.
 
     Raises:
         IncompleteError: names them; the results of the others are written by then.
     """
-    lost = data.unusable(set(data.dataset(stage).video_ids) - set(found))
+    lost = data.unusable(set(data.dataset(stage).video_ids) - set(found)) | dict(failed or {})
     if lost:
         raise IncompleteError(
             f"{len(lost)} of {len(lost) + len(found)} videos could not be used:\n"

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from loco.errors import LocoError
 
-ROOMS = ("loco.nn.", "loco.detection.", "loco.detectors.", "loco.data.")
+ROOMS = ("loco.nn.", "loco.detection.", "loco.detectors.", "loco.data.", "loco.video.")
 """Where the parts of a model and of its data live."""
 
 

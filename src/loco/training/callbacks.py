@@ -78,7 +78,9 @@ class BestCheckpoint(ModelCheckpoint):
             if earlier.is_file():
                 if trainer.is_global_zero and best.resolve() != earlier.resolve():
                     best.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(earlier, best)
+                    unfinished = best.with_name(best.name + ".part")
+                    shutil.copyfile(earlier, unfinished)
+                    unfinished.replace(best)
                 self.best_model_path = self.kth_best_model_path = str(best)
                 self.best_k_models = {str(best): self.best_model_score}
                 return

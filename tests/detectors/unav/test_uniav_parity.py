@@ -38,4 +38,4 @@ def test_the_language_aware_classifier(case: str) -> None:
     head = LanguageClassifier(20, 24, hidden=16).eval()
     load(head, original(arrays, "head.w.", padded=case == "padded"), CLASSIFIER)
     x, mask, expected = (arrays[f"head.{case}.{name}"] for name in ("x", "mask", "logits"))
-    agree(head(x, mask, arrays["head.text"]), expected, mask)
+    agree(head(x, mask, head.names(arrays["head.text"])), expected, mask)

@@ -69,6 +69,8 @@ class TadTR(nn.Module):
         actionness: whether segments are rated by what the memory holds there.
         criterion: matching and losses.
         decoding: from outputs to events.
+
+    Source: Liu et al.: TadTR, 2021 (arXiv 2106.10271).
     """
 
     def __init__(

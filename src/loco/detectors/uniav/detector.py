@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,7 +25,6 @@ from loco.structures import Batch, Events
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Task:
     """What is a task's own besides its experts.
 
@@ -37,10 +35,20 @@ class Task:
         decoding: from outputs to events.
     """
 
-    text: str = RANDOM
-    class_agnostic: bool = False
-    criterion: DetectionLoss | None = None
-    decoding: Decoding | None = None
+    def __init__(
+        self,
+        *,
+        text: str = RANDOM,
+        class_agnostic: bool = False,
+        criterion: DetectionLoss | None = None,
+        decoding: Decoding | None = None,
+    ) -> None:
+        self.text = str(text)
+        self.class_agnostic = class_agnostic
+        self.criterion = (
+            DetectionLoss(regression="diou", normalizer=300) if criterion is None else criterion
+        )
+        self.decoding = Decoding() if decoding is None else decoding
 
 
 class UniAV(nn.Module):
@@ -65,6 +73,8 @@ class UniAV(nn.Module):
         drop_path: probability that a video skips a residual branch in training.
         layer_scale: what the residual branches' learnable channel scales start from.
         assigner: which points answer for which events.
+
+    Source: Geng et al.: UniAV, 2024 (arXiv 2404.03179).
     """
 
     def __init__(
@@ -111,13 +121,8 @@ class UniAV(nn.Module):
         self._needed_files: set[str] = set()
         self._read_text(text_channels)
         self.assigner = RangeAssigner() if assigner is None else assigner
-        self.criteria = nn.ModuleDict(
-            {
-                name: task.criterion or DetectionLoss(regression="diou", normalizer=300)
-                for name, task in self.tasks.items()
-            }
-        )
-        self.decodings = {name: task.decoding or Decoding() for name, task in self.tasks.items()}
+        self.criteria = nn.ModuleDict({name: task.criterion for name, task in self.tasks.items()})
+        self.decodings = {name: task.decoding for name, task in self.tasks.items()}
 
     def _read_text(self, text_channels: int) -> None:
         """The tables become buffers: a checkpoint holds them, and needs their files no more."""
@@ -155,12 +160,12 @@ class UniAV(nn.Module):
             raise LocoError(f"model.tasks.….text: expected a text table, there is none: {missing}")
         visual, audio = self.encode(visual, audio, mask)
         levels = self.pyramid(visual, audio, mask)
-        text = self.text.get_buffer(task)
+        names = self.classify.names(self.text.get_buffer(task))
         logits, offsets = [], []
         for (x, level_mask), scale in zip(levels, self.scales, strict=True):
-            logits.append(self.classify(x, level_mask, text))
+            logits.append(self.classify(x, level_mask, names))
             distances = functional.relu(self.regress(x, level_mask, task) * scale)
-            offsets.append(distances.unflatten(2, (-1, 2)).expand(-1, -1, len(text), -1))
+            offsets.append(distances.unflatten(2, (-1, 2)).expand(-1, -1, len(names), -1))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
         point_mask = torch.cat([level_mask for _, level_mask in levels], 1)
         return Outputs(

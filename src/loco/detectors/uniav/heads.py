@@ -40,13 +40,17 @@ class LanguageClassifier(nn.Module):
         nn.init.xavier_uniform_(self.project.weight)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
-    def forward(self, x: Tensor, mask: Tensor, text: Tensor) -> Tensor:
-        """(B, T, C), mask (B, T), the text table (K, C_text) → logits (B, T, K)."""
-        seen = self.head(x, mask)
+    def names(self, text: Tensor) -> Tensor:
+        """The text table (K, C_text) in the width of the comparison, unit rows; for all levels."""
+        with full_precision(text):
+            weight = self.project.weight
+            return functional.normalize(self.project(text.to(weight.device, weight.dtype)), dim=-1)
+
+    def forward(self, x: Tensor, mask: Tensor, names: Tensor) -> Tensor:
+        """(B, T, C), mask (B, T), the names' rows → logits (B, T, K)."""
+        seen = functional.normalize(self.head(x, mask), dim=-1)
         with full_precision(x):
-            names = self.project(text.to(self.project.weight.dtype))
-            cosine = functional.normalize(seen, dim=-1) @ functional.normalize(names, dim=-1).T
-            return self.log_scale.exp() * cosine
+            return self.log_scale.exp() * (seen @ names.T)
 
 
 class TaskRegression(nn.Module):
@@ -87,8 +91,8 @@ def text_table(source: str, num_classes: int, text_channels: int, task: str) -> 
         LocoError: the file is no such table.
     """
     if source == RANDOM:
-        generator = torch.Generator().manual_seed(zlib.crc32(task.encode()))
-        rows = torch.randn(num_classes, text_channels, generator=generator)
+        generator = torch.Generator("cpu").manual_seed(zlib.crc32(task.encode()))
+        rows = torch.randn(num_classes, text_channels, generator=generator, device="cpu")
         return functional.normalize(rows, dim=-1)
     try:
         table = np.load(Path(source), allow_pickle=False)

@@ -58,6 +58,8 @@ class VSGN(nn.Module):
         stitch: which videos are stitched.
         criterion: assignment and losses; its `classification` decides what the net says.
         decoding: from outputs to events.
+
+    Source: Zhao, Thabet, Ghanem: VSGN, ICCV 2021 (arXiv 2011.14598).
     """
 
     anchors: Tensor
