@@ -232,7 +232,7 @@ def test_published_size(
         {"neighbours": -1},
         {"num_levels": 0},
         {"stitch": SelfStitch(gap=60)},
-    ],  # fmt: skip
+    ],
 )
 def test_wrong_sizes_are_told(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="gap" if "stitch" in wrong else next(iter(wrong))):
