@@ -2,10 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test test-all lint format bench-evaluation bench-data bench-model bench-startup clean
+.PHONY: help install demo demo-video test test-all lint format bench-evaluation bench-data bench-model bench-startup clean
 
 help:
 	@echo "make demo              make the data, train LoCo on it, test it, show the table"
+	@echo "make demo-video        the same from films: pictures and sound in, a page with players out"
 	@echo "make test              the fast test suite"
 	@echo "make test-all          the slow tests too"
 	@echo "make lint              ruff, ruff format, mypy"
@@ -25,6 +26,13 @@ install: .venv/installed
 demo: install
 	$(BIN)/loco make-synthetic
 	$(BIN)/loco train experiment=demo
+
+demo-video: install
+	$(BIN)/loco make-videos
+	$(BIN)/loco extract videos=data/world/films root=data/world/features
+	$(BIN)/loco train experiment=demo_video output_dir=outputs/demo_video/train
+	$(BIN)/loco predict videos=data/world/new ckpt_path=outputs/demo_video/train min_score=0.2 \
+		"formats=[html,srt]" output_dir=outputs/demo_video/new
 
 test: install
 	$(BIN)/pytest -n auto -m "not slow"

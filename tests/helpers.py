@@ -130,6 +130,15 @@ class Noted(lightning.Callback):
         (folder / "noted.txt").write_text(note, encoding="utf-8")
 
 
+class Seen(lightning.Callback):
+    """Writes down which videos each training step sees."""
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        folder = Path(str(trainer.checkpoint_callback.dirpath)).parent  # type: ignore[union-attr]
+        with (folder / "seen.txt").open("a", encoding="utf-8") as file:
+            file.write(" ".join(args[1].video_ids) + "\n")
+
+
 class Failing(lightning.Callback):
     """One that has a fault."""
 
@@ -233,13 +242,15 @@ class Ended(NamedTuple):
     out: str
 
 
-def loco(*words: str | Path, cwd: Path, kill_after: float | None = None, **env: str) -> Ended:
+def run_loco(
+    *words: str | Path, cwd: Path, kill: tuple[Path, float] | None = None, **env: str
+) -> Ended:
     """The command `loco …` in a process of its own, without the seconds that its imports take.
 
     Args:
         *words: after `loco`.
         cwd: its working directory.
-        kill_after: seconds after which it is killed with SIGKILL.
+        kill: it gets SIGKILL so many seconds after it wrote this file.
         **env: variables of its environment.
     """
     printed = cwd / "printed.txt"
@@ -253,7 +264,7 @@ def loco(*words: str | Path, cwd: Path, kill_after: float | None = None, **env: 
             with printed.open("w") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
-            sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))
+            sys.stdout, sys.stderr = (os.fdopen(n, "w", encoding="utf-8") for n in (1, 2))
             logging.getLogger().handlers.clear()
             code = main([str(word) for word in words])
         except SystemExit as end:
@@ -264,8 +275,20 @@ def loco(*words: str | Path, cwd: Path, kill_after: float | None = None, **env: 
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-    if kill_after is not None:
-        time.sleep(kill_after)
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
+    status = None
+    if kill is not None:
+        file, seconds = kill
+        while not file.exists() and status is None:
+            time.sleep(0.005)
+            status = _status(pid, os.WNOHANG)
+        time.sleep(seconds)
+        if status is None:
+            os.kill(pid, signal.SIGKILL)
+    status = _status(pid) if status is None else status
     return Ended(os.waitstatus_to_exitcode(status), printed.read_text(encoding="utf-8"))
+
+
+def _status(pid: int, options: int = 0) -> int | None:
+    """How a process ended; None while it runs."""
+    ended, status = os.waitpid(pid, options)
+    return status if ended else None

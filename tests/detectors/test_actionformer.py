@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import instantiate
-from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import compose_config
 from loco.detection.center_sampling import assign_centers
@@ -17,6 +16,7 @@ from loco.detectors.actionformer import ActionFormer
 from loco.nn.attention import FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import TransformerBlock
 from loco.nn.layers import downsample_mask
+from loco.runs.cost import operations
 from one_stream_weights import ATTENTION, load_net
 from unav_weights import agree, load, original, read
 
@@ -109,7 +109,7 @@ def test_published_size(
         inputs = [torch.empty(1, steps, count) for count in channels]
         mask = torch.empty(1, steps, dtype=torch.bool)
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(parameters, abs=0.005)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with operations() as counter, torch.no_grad():
         net(*inputs, mask)
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, rel=0.02)
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from helpers import compose_config
 from loco.detection.center_sampling import assign_centers
@@ -16,6 +15,7 @@ from loco.detection.losses import DetectionLoss
 from loco.detectors.tridet.detector import TriDet
 from loco.detectors.tridet.head import TridentHead, boundary_distances
 from loco.detectors.tridet.sgp import SGPBlock
+from loco.runs.cost import operations
 from one_stream_weights import SGP, STEM, load_net
 from unav_weights import agree, load, original, read
 
@@ -160,7 +160,7 @@ def test_published_size(
         inputs = [torch.empty(1, steps, count) for count in channels]
         mask = torch.empty(1, steps, dtype=torch.bool)
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(parameters, abs=0.006)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with operations() as counter, torch.no_grad():
         net(*inputs, mask)
     assert counter.get_total_flops() / 2e9 == pytest.approx(gmac, rel=0.02)
 

@@ -53,7 +53,7 @@ def test_a_chart_that_cannot_be_drawn(
 ) -> None:
     shutil.copytree(finished_run, tmp_path / "run")
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
-    metrics["diagnosis"]["by_length"] = {}
+    del metrics["diagnosis"]["lengths"]
     (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     text = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "no chart of kinds of events: " in caplog.text

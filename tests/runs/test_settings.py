@@ -55,6 +55,9 @@ def test_a_run_folder_from_before_the_move_is_refused(finished_run: Path, tmp_pa
         ("data.batch_size=0", "data.batch_size=0: expected a whole number from 1"),
         ("data.batch_size=1.5", "data.batch_size=1.5: expected a whole number from 1"),
         ("correspondence.weight=-1", "correspondence.weight=-1: expected a number from 0"),
+        ("trainer.precision=16-mixed", "16-mixed: needs a GPU; a CPU can do bf16-mixed"),
+        ("trainer.precision=16-true", "trainer.precision=16-true: expected one of 32-true, bf16-"),
+        ("trainer.precision=half", "trainer.precision=half: expected one of 32-true, bf16-mixed"),
     ],
 )
 def test_numbers_are_checked_before_anything_is_made(

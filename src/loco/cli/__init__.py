@@ -18,7 +18,9 @@ from loco.runs.streams import replace_unshowable
 
 COMMANDS = {
     "make-synthetic": "make the synthetic benchmark, the default data",
+    "make-videos": "make films of a small world, to try it all from pixels on",
     "describe": "what an annotation file holds, and which settings suit it",
+    "models": "the systems that there are, with their size and what they cost",
     "train": "train a detector and test its best checkpoint; with -m a sweep",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
     "extract": "make feature files of videos",
@@ -28,6 +30,8 @@ COMMANDS = {
     "tabulate": "the results of sweeps as a table",
     "dashboard": "a W&B workspace for the project's runs",
 }
+COMPOSED = ("train", "evaluate", "predict")
+"""Commands whose words Hydra reads."""
 PAGE = """\
 Dense audio-visual event localization: train, compare, look, publish.
 
@@ -75,6 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     command = importlib.import_module(f"loco.cli.{name.replace('-', '_')}")
     try:
+        if name in COMPOSED:
+            from loco.runs.overrides import readable_words
+
+            rest = readable_words(rest)
         status: int = command.main(rest)
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+import sys
 from typing import Any
 
 from omegaconf import DictConfig
@@ -16,6 +16,8 @@ from loco.runs.processes import run_task
 from loco.runs.resume import resumed_words
 from loco.sweeps.job import sweep_job
 
+log = logging.getLogger("loco")
+
 
 @user_errors
 @sweep_job
@@ -26,16 +28,16 @@ def task(config: DictConfig) -> None:
 
 def main(arguments: list[str]) -> int:
     words, notes = resumed_words(arguments, config_folder())
-    return run_composed("train", telling(notes) if notes else task, words, given=arguments)
-
-
-def telling(notes: list[str]) -> Callable[[DictConfig], Any]:
-    """The task, which first logs these notes into the run's own log."""
+    waiting = list(notes)
 
     @functools.wraps(task)
-    def told(config: DictConfig) -> Any:
-        for note in notes:
-            logging.getLogger("loco").info(note)
+    def telling(config: DictConfig) -> Any:
+        while waiting:  # into the run's own log
+            log.info(waiting.pop(0))
         return task(config)
 
-    return told
+    try:
+        return run_composed("train", telling if notes else task, words, given=arguments)
+    finally:  # it was not composed, or only shown
+        for note in waiting:
+            print(note, file=sys.stderr)

@@ -22,7 +22,12 @@ from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.extraction import Extraction, read_extraction
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
-from loco.data.sampler import LengthBatchSampler, ResumableLoader, leave_signals_to_parent
+from loco.data.sampler import (
+    LengthBatchSampler,
+    RepeatedBatchSampler,
+    ResumableLoader,
+    leave_signals_to_parent,
+)
 from loco.errors import AnnotationError, FeatureError
 from loco.structures import Batch, Events, TimeGrid
 
@@ -361,7 +366,8 @@ class AVDataModule(lightning.LightningDataModule):
         training = stage == "train"
         dataset = self.dataset(stage)
         parallel = distributed.is_available() and distributed.is_initialized()
-        sampler = LengthBatchSampler(
+        repeated = getattr(self.trainer, "overfit_batches", 0) > 0
+        sampler = (RepeatedBatchSampler if repeated else LengthBatchSampler)(
             dataset.crop_lengths,
             self.batch_size if training else self.eval_batch_size,
             training=training,

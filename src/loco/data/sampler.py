@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from loco.data.dataset import Key
 from loco.structures import Batch
@@ -112,6 +112,16 @@ class LengthBatchSampler(Sampler[list[Key]]):
         if self.training:
             return np.resize(order, len(self) * self.global_batch)
         return np.resize(order, -(-self.count // self.num_replicas) * self.num_replicas)
+
+
+class RepeatedBatchSampler(LengthBatchSampler, SequentialSampler):  # type: ignore[misc]
+    """The same batches in every epoch, as `overfit_batches` of Lightning wants them.
+
+    It is a `SequentialSampler` by name, as Lightning puts one of its own in place of any other.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Stays at the first one."""
 
 
 class ResumableLoader(DataLoader[Batch]):

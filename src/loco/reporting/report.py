@@ -40,10 +40,12 @@ from loco.reporting.inspection import (
     SPACE_NAMES,
     Space,
     VideoSimilarity,
+    left_out,
     similarities,
     spaces,
 )
 from loco.reporting.page import escaped, inline_svg, png_uri, script_json
+from loco.reporting.provenance import provenance_html
 from loco.runs.files import write_text
 from loco.runs.results import TABLE_COLUMNS
 from loco.runs.run_folder import RunFolder
@@ -134,7 +136,8 @@ class _Report:
         charts = self._charts(details, seen)
         return {
             "TITLE": escaped(run.path.resolve().name),
-            "COMMAND": f"<pre>{escaped(run.command)}</pre>" if run.command else "",
+            "COMMAND": (f"<pre>{escaped(run.command)}</pre>" if run.command else "")
+            + provenance_html(run.path),
             "NUMBERS": _numbers(rows),
             "CAPTION": f"Test mAP in percent, {len(run.predictions)} videos.",
             "CHARTS": "\n".join(charts),
@@ -192,6 +195,7 @@ class _Report:
             return {}
         module = self.run.module() if self.module is None else self.module.eval()
         if not spaces(module):
+            self.missing.append(f"No {left_out(module)[0]}.")
             return {}
         data = self.run.data
         data.setup("test")

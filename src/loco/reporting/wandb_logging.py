@@ -29,6 +29,7 @@ from loco.reporting.inspection import (
     SPACE_NAMES,
     cross_similarity,
     has_windows,
+    left_out,
     spaces,
     target_windows,
 )
@@ -119,6 +120,8 @@ class WandbMedia(lightning.Callback):
                 ("windows/*", "epoch"),
             ):
                 run.define_metric(names, step_metric=step)
+            if lacks := left_out(pl_module):
+                log.info("W&B gets no %s", "; no ".join(lacks))
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Draw while the averaged weights are in place; the metric is complete by now."""
@@ -154,7 +157,12 @@ class WandbMedia(lightning.Callback):
         ):
             content[f"timeline/{video_id}"] = picture(
                 plot_timeline(
-                    true, {"LoCo": found}, module.class_names, duration, self.min_score, video_id
+                    true,
+                    {type(module.detector).__name__: found},
+                    module.class_names,
+                    duration,
+                    self.min_score,
+                    video_id,
                 )
             )
         similarity = {

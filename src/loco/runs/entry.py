@@ -22,8 +22,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
-from loco.errors import Interrupted, LocoError
+from loco.errors import Interrupted, LocoError, SettingError
 from loco.runs.configs import layout_of
+from loco.runs.hydra_notes import remove_empty_run
 from loco.runs.streams import replace_unshowable
 from loco.runs.words import quoted_override
 
@@ -31,7 +32,7 @@ log = logging.getLogger("loco")
 
 
 OmegaConf.register_new_resolver("layout_of", layout_of, replace=True)
-USER_ERRORS = (LocoError, InstantiationException, OmegaConfBaseException)
+USER_ERRORS = (LocoError, InstantiationException, OmegaConfBaseException, OSError)
 
 
 def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -44,10 +45,12 @@ def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any
             with raising_on_sigterm():
                 return main(config)
         except USER_ERRORS as error:
+            remove_empty_run()
             print(f"error: {readable(error)}", file=sys.stderr)
             sys.exit(getattr(error, "exit_code", 1))
         except (KeyboardInterrupt, Interrupted) as end:
             print(f"interrupted; {how_to_go_on(config)}", file=sys.stderr)
+            remove_empty_run()
             sys.exit(getattr(end, "exit_code", 130))
 
     return wrapped
@@ -84,6 +87,32 @@ def how_to_go_on(config: DictConfig) -> str:
     return f"{folder}: nothing was saved yet"
 
 
+@contextmanager
+def naming_settings() -> Iterator[None]:
+    """Make a line of what Lightning has against a setting of the trainer.
+
+    Raises:
+        SettingError: what it says.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
+        raise SettingError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether it was Lightning that raised an error, about its settings."""
+    if type(error).__name__ == "MisconfigurationException":
+        return True
+    last = None if error is None else error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    name = "" if last is None else str(last.tb_frame.f_globals.get("__name__", ""))
+    return isinstance(error, ValueError) and name.startswith("lightning.")
+
+
 def quieten() -> None:
     """Leave out what Lightning tells its own developers, and what a stream cannot show."""
     replace_unshowable()
@@ -100,8 +129,12 @@ def quieten() -> None:
 def readable(error: Exception) -> str:
     """An error's message without what libraries wrap around it."""
     if isinstance(error, InstantiationException):
-        if isinstance(error.__cause__, LocoError | ValueError):
-            return str(error.__cause__)
+        cause = error.__cause__
+        if isinstance(cause, LocoError):
+            return str(cause)
+        if isinstance(cause, ValueError) or _is_refusal(cause):
+            key = re.search(r"full_key: (\S+)\s*$", str(error))
+            return (f"{key[1]}: " if key else "") + " ".join(str(cause).split())
         if unknown := re.match(r"Error locating target '([^']+)'", str(error)):
             return (
                 f"{unknown[1]}: there is no such part; a file of your own is found if its folder "
@@ -110,6 +143,8 @@ def readable(error: Exception) -> str:
         return " ".join(str(error).split())
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}=… is needed; --help says more"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     message = str(error)
     if message.startswith("Caught "):  # raised in a loader's process, its traceback in the text
         return message.strip().splitlines()[-1].partition(": ")[2]

@@ -18,6 +18,7 @@ from loco.runs.checkpoints import (
     load_checkpoint,
     restore_module,
 )
+from loco.runs.entry import naming_settings
 from loco.runs.files import write_text
 from loco.runs.provenance import noting
 from loco.runs.results import (
@@ -34,6 +35,7 @@ from loco.runs.trusted import build_trusted
 log = logging.getLogger(__name__)
 
 
+@naming_settings()
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Repeat the test of a checkpoint, which knows its model and its data.
 

@@ -164,18 +164,28 @@ PER_VIDEO: dict[str, tuple[str, Writer]] = {
 """Formats of a file a video: its ending, and what makes its text."""
 
 FORMATS = ("json", "csv", *PER_VIDEO)
+FILM_FORMATS = ("html", "mp4")
+"""Of films alone, where `loco.runs.player` writes them: a page that plays them, and copies with
+captions."""
 
 
-def check_formats(formats: Sequence[str]) -> None:
+def check_formats(formats: Sequence[str], films: bool = False) -> None:
     """Refuse formats that there are not, before anything is computed.
+
+    Args:
+        formats: names.
+        films: whether there are films, not only their features.
 
     Raises:
         ExportError: names them.
     """
-    unknown = [name for name in formats if name not in FORMATS]
+    known = (*FORMATS, *FILM_FORMATS) if films else FORMATS
+    unknown = [name for name in formats if name not in known]
     if unknown:
+        more = "" if films else f" (and {', '.join(FILM_FORMATS)} with videos=…)"
         raise ExportError(
-            f"formats: expected some of {', '.join(FORMATS)}, got {', '.join(map(str, unknown))}"
+            f"formats: expected some of {', '.join(known)}{more}, "
+            f"got {', '.join(map(str, unknown))}"
         )
 
 

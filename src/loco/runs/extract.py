@@ -42,7 +42,9 @@ def extract(config: DictConfig) -> Summary:
     videos = take_shard(videos_of_config(config), config.shard)
     extractor: Extractor = instantiate(config.extractor, on_no_audio=config.on_no_audio)
     summary = run_extraction(config, videos, root, extractor, _plain(config.extractor))
-    show(summary_table(summary, str(root)))
+    log.info("%s: %d videos made, %d were there", root, len(summary.made), len(summary.kept))
+    if summary.made:
+        show(summary_table(summary))
     tell_failed(summary)
     return summary
 
@@ -129,24 +131,21 @@ def run_extraction(
     return summary
 
 
-def summary_table(summary: Summary, title: str) -> Table:
-    """What was done, and the CPU seconds that a minute of video took, by stage."""
+def summary_table(summary: Summary) -> Table:
+    """CPU seconds that a minute of video took, by stage."""
     minutes = summary.film_seconds / 60
-    done = f"{len(summary.made)} videos made ({minutes:.1f} minutes)"
     table = Table(
-        title=f"{title}: {done}, {len(summary.kept)} were there, {len(summary.failed)} not usable",
-        title_justify="left",
-        caption="CPU seconds of all threads; decoding and looking run side by side",
+        title=f"{len(summary.made)} videos, {minutes:.1f} minutes",
+        caption="CPU seconds of all threads; stages run side by side",
     )
-    table.add_column("")
+    table.add_column("stage")
     table.add_column("s a minute of video", justify="right")
     rows = {STAGES[stage]: spent for stage, spent in summary.seconds.items()}
     for name in STAGES.values():
-        if minutes and name in rows:
+        if name in rows:
             table.add_row(name, f"{rows[name] / minutes:.2f}")
-    if minutes:
-        table.add_row("all", f"{sum(rows.values()) / minutes:.2f}", end_section=True)
-        table.add_row("by the clock", f"{summary.wall / minutes:.2f}")
+    table.add_row("all", f"{sum(rows.values()) / minutes:.2f}", end_section=True)
+    table.add_row("by the clock", f"{summary.wall / minutes:.2f}")
     return table
 
 

@@ -13,8 +13,10 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import SettingError
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
-from loco.runs.export import above, check_formats, write_predictions
-from loco.runs.extract import extract_for_checkpoint
+from loco.runs.entry import naming_settings
+from loco.runs.export import FILM_FORMATS, above, check_formats, write_predictions
+from loco.runs.extract import extract_for_checkpoint, videos_of_config
+from loco.runs.player import write_captioned, write_page
 from loco.runs.processes import num_processes
 from loco.runs.provenance import noting
 from loco.runs.results import detections_table, show, tell_incomplete
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 FILE_KEYS = ("layout", "max_length_difference", "eval_batch_size", "batch_size", "num_workers")
 
 
+@naming_settings()
 def predict(config: DictConfig) -> dict[str, Events]:
     """Write the detections of videos, or of every one in a folder of feature files.
 
@@ -35,15 +38,13 @@ def predict(config: DictConfig) -> dict[str, Events]:
         IncompleteError: at the end, where videos had to be left out; it names them.
     """
     check_numbers(config)
-    check_formats(config.formats)
+    check_formats(config.formats, films=config.videos is not None)
     if config.videos is None:
         _ = config.data.root  # where it is missing that is told before a checkpoint is loaded
     elif not OmegaConf.is_missing(config.data, "root"):
         raise SettingError("videos and data.root: expected one of them, got both")
     elif num_processes(config) > 1:
-        raise SettingError(
-            "videos=…: expected trainer.devices=1; or loco extract, then data.root=…"
-        )
+        raise SettingError("videos=…: expected trainer.devices=1 (or loco extract first)")
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("predicting with %s", file)
     trust = list(config.trust or ())
@@ -74,21 +75,34 @@ def predict(config: DictConfig) -> dict[str, Events]:
         detections = merged(detections)
         if not trainer.is_global_zero:
             return detections
-        written = write_predictions(
-            output, detections, module.class_names, config.formats, config.min_score
-        )
-        detections = {
-            video: above(events, config.min_score) for video, events in detections.items()
-        }
-        for video in sorted(detections)[: config.show]:
-            show(detections_table(video, detections[video], module.class_names))
-        if len(detections) > config.show:
-            log.info(
-                "… and %d more videos (show=N shows more of them)", len(detections) - config.show
-            )
-        for path in written:
-            log.info("%s: detections of %d videos", path, len(detections))
+        shown = _write(config, detections, module.class_names)
         finished()
         call_on_results(callbacks, output, module, data)
-        tell_incomplete(data, "predict", detections, failed)
-        return detections
+        tell_incomplete(data, "predict", shown, failed)
+        return shown
+
+
+def _write(
+    config: DictConfig, detections: dict[str, Events], class_names: list[str]
+) -> dict[str, Events]:
+    """Write detections as the config asks for, show some; returns those that score enough."""
+    output, formats = Path(config.output_dir), list(config.formats)
+    written = write_predictions(
+        output, detections, class_names,
+        [name for name in formats if name not in FILM_FORMATS], config.min_score,
+    )  # fmt: skip
+    shown = {video: above(events, config.min_score) for video, events in detections.items()}
+    if config.videos is not None:
+        films = videos_of_config(config)
+        for name, write in (("html", write_page), ("mp4", write_captioned)):
+            if name in formats:
+                written.append(write(output, films, shown, class_names))
+    for video in sorted(shown)[: config.show]:
+        show(detections_table(video, shown[video], class_names))
+    if (more := len(shown) - config.show) > 0:
+        log.info("… and %d more videos (show=N shows more of them)", more)
+    empty = sum(not len(events) for events in shown.values())
+    none = f", {empty} of them without any of score {config.min_score:g}" if empty else ""
+    for path in written:
+        log.info("%s: detections of %d videos%s", path, len(shown), none)
+    return shown

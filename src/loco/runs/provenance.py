@@ -46,8 +46,10 @@ def noting(
     seed: int | None = None,
     resumed: Path | None = None,
     checkpoint: Path | None = None,
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[..., None]]:
     """Note a start of a run in its folder, and how it ended: by calling what is given, or not.
+
+    What is given takes more to note, by keyword.
 
     Args:
         folder: the run's; it is made.
@@ -59,7 +61,7 @@ def noting(
         checkpoint: what is evaluated or predicted with.
     """
     if not trainer.is_global_zero:
-        yield lambda: None
+        yield lambda **more: None
         return
     start: dict[str, Any] = {
         "command": os.environ.get(COMMAND),
@@ -85,13 +87,14 @@ def noting(
     noted: dict[str, Any] = content["starts"][-1]
     began = time.perf_counter()
 
-    def note(ended: str) -> None:
-        noted.update(ended=ended, seconds=round(time.perf_counter() - began, 1))
+    def note(ended: str, **more: Any) -> None:
+        seconds = round(time.perf_counter() - began, 1)
+        noted.update(ended=ended, seconds=seconds, **more)
         write_json(folder / FILE, content)
 
     write_json(folder / FILE, content)
     try:
-        yield lambda: note("finished")
+        yield lambda **more: note("finished", **more)
     except BaseException as error:
         if noted["ended"] == UNENDED:
             stopped = isinstance(error, KeyboardInterrupt | Interrupted)
@@ -120,7 +123,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def git_state() -> str | None:
+def git_state(file: Path = Path(__file__)) -> str | None:
     """The commit of the checkout that this suite runs from, and whether files differ from it.
 
     None where it is installed otherwise, or there is no git. A repository that merely lies around
@@ -130,13 +133,12 @@ def git_state() -> str | None:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here.parent), *words],
+            ["git", "-C", str(file.resolve().parent), *words],
             check=True, capture_output=True, text=True, encoding="utf-8", timeout=10,
         ).stdout.strip()  # fmt: skip
 
-    here = Path(__file__).resolve()
     try:
-        git("ls-files", "--error-unmatch", here.name)
+        git("ls-files", "--error-unmatch", file.name)
         commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "-uno")
     except (OSError, subprocess.SubprocessError):
         return None
@@ -183,7 +185,7 @@ def provenance_rows(folder: Path) -> list[tuple[str, str]]:
     if isinstance(seconds := last.get("seconds"), int | float):
         rows["took"] = f"{seconds:g} s"
     rows |= {key: last.get(key) for key in ("seed", "device", "threads", "git")}
-    for key in ("versions", "data"):
+    for key in ("cost", "versions", "data"):
         if isinstance(values := last.get(key), Mapping):
             rows[key] = ", ".join(f"{name} {value}" for name, value in values.items())
     if len(noted) > 1:

@@ -20,6 +20,7 @@ from loco.runs.predictions import read_predictions
 from loco.runs.results import detailed_metrics
 from loco.runs.settings import read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
+from loco.runs.words import without_secrets
 from loco.structures import Events
 from loco.training.module import LocalizationModule
 
@@ -52,12 +53,14 @@ class RunFolder:
 
     @cached_property
     def command(self) -> str | None:
-        """The command line that started it, where Hydra noted one."""
+        """The command line that started it, where Hydra noted one; secrets are left out."""
         noted = self.path / ".hydra" / "overrides.yaml"
         if not noted.is_file():
             return None
         words = [str(word) for word in OmegaConf.to_container(OmegaConf.load(noted))]  # type: ignore[union-attr]
-        return shlex.join(["loco", "train", *words])
+        evaluated = str(self.config.get("task", "")).startswith("loco.runs.evaluate.")
+        name = "evaluate" if evaluated else "train"
+        return shlex.join(["loco", name, *without_secrets(words)])
 
     @cached_property
     def metrics(self) -> dict[str, float]:

@@ -33,6 +33,8 @@ FORMER = re.compile(
 NUMBERS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**32 - 1),
     "trainer.max_epochs": (int, -1, math.inf),
+    "trainer.gradient_clip_val": (float, 0, math.inf),
+    "trainer.overfit_batches": (float, 0, math.inf),
     "data.num_workers": (int, 0, math.inf),
     "data.batch_size": (int, 1, math.inf),
     "data.max_length": (int, 1, math.inf),
@@ -45,6 +47,10 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "show": (int, 0, math.inf),
 }
 """Numbers that would otherwise fail late, or not at all: type, least and greatest value."""
+
+
+PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
+"""What a training can be done in; half precision throughout would round times and scores."""
 
 
 def check_numbers(config: DictConfig) -> None:
@@ -64,6 +70,9 @@ def check_numbers(config: DictConfig) -> None:
             number = "a whole number" if kind is int else "a number"
             limits = f"from {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
             wrong.append(f"{key}={value}: expected {number} {limits}")
+    if OmegaConf.select(config, "trainer.limit_test_batches") == 0:
+        wrong.append("trainer.limit_test_batches=0: expected 1 or more, or a part, as a run tests")
+    wrong += _wrong_precision(config)
     if wrong:
         raise SettingError("; ".join(wrong))
 
@@ -107,6 +116,25 @@ def _choice(group: str) -> str:
     words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     found = [str(w.input_line) for w in words if re.split(r"[.@]", w.key_or_group)[0] == group]
     return found[-1] if found else ""
+
+
+def _wrong_precision(config: DictConfig) -> list[str]:
+    precision = str(OmegaConf.select(config, "trainer.precision") or "32-true")
+    if precision not in PRECISIONS:
+        return [f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS[1:])}"]
+    accelerator = str(OmegaConf.select(config, "trainer.accelerator") or "auto")
+    if precision == "16-mixed" and not _finds_more_than_a_cpu(accelerator):
+        return ["trainer.precision=16-mixed: needs a GPU; a CPU can do bf16-mixed and 32-true"]
+    return []
+
+
+def _finds_more_than_a_cpu(name: str) -> bool:
+    """Whether a trainer with `accelerator=name` does."""
+    if name != "auto":
+        return name != "cpu"
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:

@@ -23,6 +23,8 @@ from loco.runs.checkpoints import (
     load_tested,
     start_from,
 )
+from loco.runs.cost import training_cost
+from loco.runs.entry import naming_settings
 from loco.runs.files import write_text
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
@@ -38,12 +40,17 @@ from loco.runs.results import (
 )
 from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
 from loco.runs.words import plain_without_secrets
+from loco.training.callbacks import EpochTimer
 from loco.training.interruption import Interruption
 from loco.training.module import LocalizationModule
 
 log = logging.getLogger(__name__)
 
+COST_STEPS = 224
+"""Length of the video that operations are counted of, where training videos may have any."""
 
+
+@naming_settings()
 @closing_wandb()
 def train(config: DictConfig) -> dict[str, float]:
     """Train, test the best checkpoint, and leave metrics, predictions and checkpoints.
@@ -65,6 +72,9 @@ def train(config: DictConfig) -> dict[str, float]:
     loggers = build_loggers(config)  # a missing login is told before the data is read
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    timer = EpochTimer()
+    callbacks = [*build_callbacks(config), timer, Interruption()]
+    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     data: AVDataModule = instantiate(config.data)
     if isinstance(data, MultiTaskDataModule):
         raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
@@ -82,8 +92,6 @@ def train(config: DictConfig) -> dict[str, float]:
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
         log.info("starting from the weights of %s", start_from(module, start))
-    callbacks = [*build_callbacks(config), Interruption()]
-    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
         write_config(output, plain_config(config))
@@ -103,7 +111,11 @@ def train(config: DictConfig) -> dict[str, float]:
             title = f"test mAP, {len(test)} videos"
             show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
             log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
-            finished()
+            channels = (data.visual_channels, data.audio_channels)
+            length = data.crop.max_length or COST_STEPS
+            finished(
+                cost=training_cost(module.detector, channels, length, data.grid, timer.seconds)
+            )
             call_on_results(callbacks, output, module, data)
             log.info("took %.0f s", time.perf_counter() - began)
             if trainer.limit_test_batches == 1 and data.missing == "error":

@@ -13,6 +13,7 @@ HIDDEN = "HIDDEN"
 _SECRET = re.compile(
     r"(api_?key|access_?key|token|secret|passw(or)?d|credentials?)$", re.IGNORECASE
 )
+_INSIDE = re.compile(r"([\w.]+)['\"]?\s*:\s*('[^']*'|\"[^\"]*\"|[^,{}\[\]]+)")
 _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
 
 
@@ -36,20 +37,22 @@ def is_secret(key: str) -> bool:
     return _SECRET.search(key.strip("'\"")) is not None
 
 
+def secret_values(words: Iterable[str]) -> list[str]:
+    """What overrides give to keys that are named as secrets, also to those in braces."""
+    pairs = [pair for word in words for pair in (word.partition("=")[::2], *_INSIDE.findall(word))]
+    return [value.strip().strip("'\"") for key, value in pairs if value and is_secret(key)]
+
+
 def without_secrets(words: Iterable[str]) -> list[str]:
-    """The same words, `HIDDEN` standing for the values of secrets, also of those in braces."""
-
-    def hidden(word: str) -> str:
-        key, equals, _ = word.partition("=")
-        if equals and is_secret(key):
-            return f"{key}={HIDDEN}"
-        return re.sub(
-            r"([\w.]+)(['\"]?\s*:\s*)('[^']*'|\"[^\"]*\"|[^,{}\[\]]+)",
-            lambda m: f"{m[1]}{m[2]}{HIDDEN}" if is_secret(m[1]) else m[0],
-            word,
-        )
-
-    return [hidden(word) for word in words]
+    """The same words, `HIDDEN` standing for the values of secrets."""
+    words = list(words)
+    hidden = []
+    for word in words:
+        for value in sorted(secret_values([word]), key=len, reverse=True):
+            key, equals, rest = word.partition("=")
+            word = key + equals + rest.replace(value, HIDDEN) if value else word
+        hidden.append(word)
+    return hidden
 
 
 def plain_without_secrets(plain: Any, key: str = "") -> Any:

@@ -89,7 +89,7 @@ def _take_over(folder: Path, twin: Path) -> None:
         with suppress(FileExistsError, NotImplementedError):
             (folder / "checkpoints").symlink_to((twin / "checkpoints").resolve())
     (folder / "logs").mkdir(exist_ok=True)
-    kept = ("config.yaml", "predictions.json", "report.html", "logs/metrics.csv")
+    kept = ("config.yaml", "predictions.json", "provenance.json", "report.html", "logs/metrics.csv")
     for name in (*kept, *RESULTS):  # the last ones say: finished
         if (twin / name).is_file():
             with replacing(folder / name) as unfinished:

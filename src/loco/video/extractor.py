@@ -132,11 +132,12 @@ class Extractor:
             )
         moments, seen = self._see(reader, pool, progress, seconds)
         steps = num_steps(moments, self.grid)
-        if not all(map(len, seen)):
+        if not steps or not all(map(len, seen)):
             raise VideoError(
                 f"{reader.path}: {reader.duration:.2f} s long, expected at least one window of "
                 f"{self.grid.end_seconds(1):.2f} s"
             )
+        seen = [vectors[:steps] for vectors in seen]  # the end of the last window may be unseen
         heard = self._hear(reader, steps, silent, pool, seconds)
         arrays = dict(zip(self.layout.patterns, [*seen, *heard], strict=True))
         for pattern, array in arrays.items():

@@ -44,6 +44,12 @@ class Picture:
         self._converters = converters
         self._converted: dict[tuple[int, int], np.ndarray] = {}
 
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(height, width) as players show it, before any scaling."""
+        size = (self._frame.height, self._frame.width)
+        return size if round(self._frame.rotation / 90) % 2 == 0 else size[::-1]
+
     def rgb(self, height: int, width: int) -> np.ndarray:
         """(height, width, 3) uint8 of the whole picture, turned as players turn it."""
         size = (height, width)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from detectors.tadtr.original import figures, same, weights
 from loco.detectors.tadtr.actionness import Actionness, align, regions
 from loco.detectors.tadtr.decoding import SetDecoding
 from loco.detectors.tadtr.deformable import DeformableAttention
@@ -15,6 +14,7 @@ from loco.detectors.tadtr.losses import SetLoss, best_iou
 from loco.detectors.tadtr.matching import Matcher, Targets
 from loco.detectors.tadtr.transformer import relative_positions
 from loco.structures import TimeGrid
+from tadtr_weights import figures, same, weights
 
 
 @pytest.mark.parametrize("kind", ["point", "segment"])

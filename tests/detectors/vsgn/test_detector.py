@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers import compose_config
 from loco.detectors.vsgn.anchors import assign, overlaps
-from loco.detectors.vsgn.decoding import BoxDecoding
 from loco.detectors.vsgn.detector import VSGN
 from loco.detectors.vsgn.graph import GraphLayer, neighbours
 from loco.detectors.vsgn.losses import BoxLoss
@@ -226,25 +222,6 @@ def test_published_size(
         nodes = 256 // settings.get("stem_stride", 1) // 2**level
         ours += nodes * (min(count, nodes) - 1) * 2 * 256**2 - nodes**2 * 256
     assert ours == pytest.approx(multiply_accumulates, rel=0.001)
-
-
-def test_the_configs_say_what_the_class_says() -> None:
-    config = compose_config("train", ["model=vsgn", "output_dir=x"])
-    for part, cls in (
-        (config.model, VSGN), (config.model.stitch, SelfStitch),
-        (config.model.criterion, BoxLoss), (config.model.decoding, BoxDecoding),
-    ):  # fmt: skip
-        for name, value in inspect.signature(cls).parameters.items():
-            if name in part and value.default is not None:
-                default = list(value.default) if name == "scales" else value.default
-                assert part[name] == default, name
-    assert config.trainer.gradient_clip_val is None
-    tiny = instantiate(
-        compose_config("train", ["model=vsgn_small", "output_dir=x"]).model,
-        visual_channels=128, audio_channels=64, num_classes=10,
-    )  # fmt: skip
-    assert len(tiny.anchors) == 496
-    assert sum(p.numel() for p in tiny.parameters()) == pytest.approx(3.5e6, rel=0.1)
 
 
 @pytest.mark.parametrize(

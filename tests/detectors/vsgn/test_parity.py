@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from detectors.vsgn.original import figures, same, weights
 from loco.detectors.vsgn.anchors import assign, decode, make_anchors, overlaps
 from loco.detectors.vsgn.decoding import BoxDecoding
 from loco.detectors.vsgn.detector import VSGN
@@ -24,6 +23,7 @@ from loco.detectors.vsgn.losses import (
 from loco.detectors.vsgn.pyramid import CrossScaleGraphPyramid
 from loco.detectors.vsgn.stitching import Layout, SelfStitch, Targets, make_targets
 from loco.structures import Events, TimeGrid
+from vsgn_weights import figures, same, weights
 
 
 def layout_of(case: dict[str, Tensor], length: int, gap: int, short: float = 0.4) -> Layout:
@@ -217,7 +217,7 @@ def test_decoding() -> None:
     case = figures("inference")
     layout = layout_of(case, 64, 4)
     layout.magnified[0] = (64 - 22 - 4) / 22
-    decoding = BoxDecoding(nms="hard", iou_threshold=0.4, max_segments=None)
+    decoding = BoxDecoding(nms="hard", iou_threshold=0.4, max_segments=10_000)
     frames = torch.stack(
         [torch.zeros_like(case["startness"]), case["startness"], case["endness"]], 1
     )

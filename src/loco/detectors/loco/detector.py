@@ -42,6 +42,8 @@ class LoCo(nn.Module):
         assigner: which points answer for which events.
         criterion: classification and regression losses.
         decoding: from outputs to events.
+
+    Source: LoCo, 2024 (arXiv 2409.07967).
     """
 
     def __init__(

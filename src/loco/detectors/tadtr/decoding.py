@@ -8,31 +8,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from loco.detection.nms import hard_nms, soft_nms
+from loco.detection.suppression import Suppression
 from loco.structures import Events, TimeGrid
 
 
 @dataclass(frozen=True)
-class SetDecoding:
-    """How queries are read.
+class SetDecoding(Suppression):
+    """How queries are read: as many pairs of query and class as `max_segments`, the best ones.
 
-    Args:
-        max_segments: pairs of query and class that are kept of each video, the best ones.
-        nms: `none`, or `soft` or `hard` suppression within each class.
-        sigma: width of the soft suppression.
-        iou_threshold: of the hard one.
+    Args are those of the suppression, which is off by default.
     """
 
-    max_segments: int = 100
-    nms: Literal["none", "soft", "hard"] = "none"
-    sigma: float = 0.4
-    iou_threshold: float = 0.7
-
-    def __post_init__(self) -> None:
-        if self.nms not in ("none", "soft", "hard"):
-            raise ValueError(f"nms must be none, soft or hard, got {self.nms!r}")
-        if self.max_segments < 1:
-            raise ValueError(f"max_segments must be at least 1, got {self.max_segments}")
+    nms: Literal["soft", "hard", "none"] = "none"
+    min_score: float = 0.0
 
     def best(self, logits: Tensor, actionness: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, queries and labels (B, M) of the best pairs, by descending score.
@@ -67,15 +55,8 @@ class SetDecoding:
         centre, width = segments.float().unbind(-1)
         ends = torch.stack([centre - width / 2, centre + width / 2], dim=-1)
         seconds = grid.to_seconds(ends * count.view(-1, 1, 1) - 0.5)
-        seconds = seconds.clamp(min=0).minimum(durations.to(seconds).view(-1, 1, 1))
         found = seconds.gather(1, query.unsqueeze(-1).expand(-1, -1, 2))
-        return [self._suppressed(*of_video) for of_video in zip(found, labels, scores, strict=True)]
-
-    def _suppressed(self, segments: Tensor, labels: Tensor, scores: Tensor) -> Events:
-        if self.nms == "none":
-            return Events(segments, labels, scores)
-        if self.nms == "soft":
-            kept = soft_nms(segments, scores, labels, self.sigma)
-        else:
-            kept = hard_nms(segments, scores, labels, self.iou_threshold)
-        return Events(kept[0], kept[2], kept[1])
+        video = torch.arange(len(query), device=query.device).repeat_interleave(query.shape[1])
+        return self.to_events(
+            found.flatten(0, 1), scores.flatten(), labels.flatten(), video, durations
+        )

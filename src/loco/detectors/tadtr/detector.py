@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from loco.detectors.tadtr.actionness import Actionness
@@ -14,7 +14,8 @@ from loco.detectors.tadtr.deformable import DeformableAttention
 from loco.detectors.tadtr.losses import SetLoss
 from loco.detectors.tadtr.matching import make_targets
 from loco.detectors.tadtr.transformer import Decoder, Encoder
-from loco.nn.layers import full_precision, zero_padding
+from loco.nn.fusion import EarlyFusion
+from loco.nn.layers import MaskedGroupNorm, zero_padding
 from loco.structures import Batch, Events
 
 
@@ -33,23 +34,8 @@ class Outputs(NamedTuple):
     actionness: Tensor | None
 
 
-class MaskedGroupNorm(nn.GroupNorm):
-    """GroupNorm of (B, T, D) whose statistics are those of a video's real steps; 0 in padding."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        with full_precision(x):
-            groups = x.to(self.weight.dtype).unflatten(2, (self.num_groups, -1))
-            real = mask.view(*mask.shape, 1, 1)
-            size = (mask.sum(1) * groups.shape[-1]).clamp(min=1).view(-1, 1, 1, 1)
-            mean = torch.where(real, groups, 0).sum((1, 3), keepdim=True) / size
-            centred = torch.where(real, groups - mean, 0)
-            variance = centred.square().sum((1, 3), keepdim=True) / size
-            normed = (centred * (variance + self.eps).rsqrt()).flatten(2)
-            return zero_padding(normed * self.weight + self.bias, mask)
-
-
 class Projection(nn.Module):
-    """A linear layer and GroupNorm: (B, T, C) → (B, T, D), 0 in padding."""
+    """A linear layer and GroupNorm: (B, T, C) → (B, T, D)."""
 
     def __init__(self, in_channels: int, dim: int, *, groups: int = 32) -> None:
         super().__init__()
@@ -65,12 +51,14 @@ class Projection(nn.Module):
 class TadTR(nn.Module):
     """Temporal action detection with a transformer; the defaults are the published size.
 
-    Sight and sound go in side by side. The net (`forward`), the criterion and the decoding stand
+    The net (`forward`), the criterion and the decoding stand
     apart; `losses` and `detect` only wire them.
 
     Args:
         visual_channels, audio_channels: feature channels of the data.
         num_classes: K.
+        streams: channels that sight and sound are projected to before they are joined; None joins
+            them as they are.
         dim: width D.
         heads: attention heads H everywhere.
         encoder_layers, decoder_layers: their numbers; L is the latter.
@@ -89,6 +77,7 @@ class TadTR(nn.Module):
         audio_channels: int,
         num_classes: int,
         *,
+        streams: Sequence[int] | None = None,
         dim: int = 256,
         heads: int = 8,
         encoder_layers: int = 4,
@@ -112,7 +101,8 @@ class TadTR(nn.Module):
                 "encoder_layers must not be negative and dropout lie in [0, 1), "
                 f"got {encoder_layers} and {dropout}"
             )
-        self.project = Projection(visual_channels + audio_channels, dim)
+        self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
+        self.project = Projection(self.fusion.out_channels, dim)
         self.encoder = Encoder(dim, heads, encoder_points, hidden, dropout, encoder_layers)
         self.decoder = Decoder(
             dim, heads, decoder_points, hidden, dropout, decoder_layers,
@@ -137,7 +127,7 @@ class TadTR(nn.Module):
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
-        x = self.project(torch.cat([visual, audio], dim=2), mask)
+        x = self.project(self.fusion(visual, audio, mask), mask)
         memory = self.encoder(x, mask)
         logits, segments, _ = self.decoder(memory, mask)
         rating = None if self.actionness is None else self.actionness(memory, mask, segments[-1])

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from loco.detection.nms import hard_nms, soft_nms
+from loco.detection.suppression import Suppression
 from loco.detectors.vsgn.stitching import Layout
 from loco.structures import Events, TimeGrid
 
 
 @dataclass(frozen=True)
-class BoxDecoding:
-    """How boxes are read.
+class BoxDecoding(Suppression):
+    """How boxes are read, beside the suppression.
 
     Args:
         score_threshold: a box names classes of a higher probability.
-        nms: `soft` or `hard` suppression within each class.
-        sigma: width of the soft suppression.
-        iou_threshold: of the hard one.
-        min_score: detections below it are dropped.
-        max_segments: detections kept of each video, the best ones; None for all.
     """
 
-    score_threshold: float = 0.005
-    nms: Literal["soft", "hard"] = "soft"
     sigma: float = 0.46
     iou_threshold: float = 0.4
     min_score: float = 0.0
-    max_segments: int | None = 100
-
-    def __post_init__(self) -> None:
-        if self.nms not in ("soft", "hard"):
-            raise ValueError(f"nms must be soft or hard, got {self.nms!r}")
+    score_threshold: float = 0.005
 
     @torch.no_grad()
     def __call__(
@@ -64,14 +52,7 @@ class BoxDecoding:
         video, box, label = named.nonzero(as_tuple=True)
         segments = seconds[video, box]
         scores = probability[video, box, label] * shown[video, box]
-        soft = self.nms == "soft"
-        segments, scores, labels, video = (soft_nms if soft else hard_nms)(
-            segments, scores, label, self.sigma if soft else self.iou_threshold,
-            min_score=self.min_score, max_segments=self.max_segments, video=video,
-        )  # fmt: skip
-        counts = torch.bincount(video, minlength=len(boxes)).tolist()
-        parts = (segments.split(counts), labels.split(counts), scores.split(counts))
-        return [Events(*of_video) for of_video in zip(*parts, strict=True)]
+        return self.to_events(segments, scores, label, video, durations)
 
 
 def boundary_score(frames: Tensor, boundary: Tensor) -> Tensor:

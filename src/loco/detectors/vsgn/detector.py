@@ -14,6 +14,7 @@ from loco.detectors.vsgn.heads import BoundaryAdjustment, BoxHead, FrameHead
 from loco.detectors.vsgn.losses import BoxLoss
 from loco.detectors.vsgn.pyramid import CrossScaleGraphPyramid
 from loco.detectors.vsgn.stitching import Layout, SelfStitch, make_targets
+from loco.nn.fusion import EarlyFusion
 from loco.nn.layers import full_precision, zero_padding
 from loco.structures import Batch, Events
 
@@ -37,13 +38,15 @@ class Outputs(NamedTuple):
 class VSGN(nn.Module):
     """Video self-stitching graph network; the defaults are the published size, adapted to UnAV-100.
 
-    Sight and sound go in side by side. Rows of a fixed length hold the videos, so that no result
+    Rows of a fixed length hold the videos, so that no result
     depends on what else is in a batch. The net (`forward`), the criterion and the decoding stand
     apart; `losses` and `detect` only wire them.
 
     Args:
         visual_channels, audio_channels: feature channels of the data.
         num_classes: K.
+        streams: channels that sight and sound are projected to before they are joined; None joins
+            them as they are.
         length: L, frames of a row; longer videos are squeezed into one.
         dim: width D.
         num_levels: of the pyramid.
@@ -65,6 +68,7 @@ class VSGN(nn.Module):
         audio_channels: int,
         num_classes: int,
         *,
+        streams: Sequence[int] | None = None,
         length: int = 256,
         dim: int = 256,
         num_levels: int = 5,
@@ -98,8 +102,9 @@ class VSGN(nn.Module):
         self.decoding = BoxDecoding() if decoding is None else decoding
         self.length = length
         self.background = self.criterion.classification == "softmax"
+        self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
         self.pyramid = CrossScaleGraphPyramid(
-            visual_channels + audio_channels, dim, num_levels=num_levels, stem_stride=stem_stride,
+            self.fusion.out_channels, dim, num_levels=num_levels, stem_stride=stem_stride,
             neighbours=neighbours, padding_nodes=padding_nodes,
         )  # fmt: skip
         self.head = BoxHead(dim, len(scales), num_classes + self.background, head_convs)
@@ -115,7 +120,7 @@ class VSGN(nn.Module):
 
     def net(self, visual: Tensor, audio: Tensor, mask: Tensor, layout: Layout) -> Outputs:
         """The same for the rows of a layout."""
-        x = zero_padding(torch.cat([visual, audio], dim=2), mask)
+        x = zero_padding(self.fusion(visual, audio, mask), mask)
         return self.from_rows(layout.fill(x), layout)
 
     def from_rows(self, rows: Tensor, layout: Layout) -> Outputs:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURES = Path(__file__).parent / "fixtures"
 
 RENAMED: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^xGPN\.", "pyramid."),

