@@ -102,6 +102,8 @@ def test_what_does_not_fit_is_told(trained: Path, synthetic_root: Path, tmp_path
         train(stf(synthetic_root, tmp_path / "b", tmp_path / "nothing"))
     with pytest.raises(CheckpointError, match=r"several tasks.*\(avel, tal, sed\)"):
         load_module(trained / "checkpoints" / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"init_from=.*one of them in it: avel, sed, tal"):
+        train(stf(synthetic_root, tmp_path / "whole", trained))
     single = stf(synthetic_root, tmp_path / "c", trained / "avel")
     with pytest.raises(SettingError, match="several data sets"):
         train_tasks.train(single)
