@@ -58,6 +58,8 @@ class AVDataModule(lightning.LightningDataModule):
         missing: "error" refuses a data set with a missing or unusable file, "skip" leaves these
             videos out, with a warning, also those that turn out to hold NaN or infinity. A test
             goes on without the latter in any case; `unusable` tells which they are.
+        modality: "audio" or "visual" puts zeros in place of the other one, to see what each is
+            worth; "both".
         check: what is read of the files beforehand: "headers", or "full", every value.
         max_length_difference: steps by which the files of a video may differ in length.
         test_split: the split that is tested on, for data sets without a test split.
@@ -84,6 +86,7 @@ class AVDataModule(lightning.LightningDataModule):
         max_length: int | None = None,
         crop_ratio: Sequence[float] | None = (0.9, 1.0),
         missing: Literal["error", "skip"] = "error",
+        modality: Literal["both", "audio", "visual"] = "both",
         check: Literal["headers", "full"] = "headers",
         max_length_difference: int = 8,
         test_split: str = "test",
@@ -97,6 +100,8 @@ class AVDataModule(lightning.LightningDataModule):
         super().__init__()
         if missing not in ("error", "skip"):
             raise ValueError(f"missing must be 'error' or 'skip', got {missing!r}")
+        if modality not in ("both", "audio", "visual"):
+            raise ValueError(f"modality must be 'both', 'audio' or 'visual', got {modality!r}")
         if check not in ("headers", "full"):
             raise ValueError(f"check must be 'headers' or 'full', got {check!r}")
         for name, split in (("test_split", test_split), ("predict_split", predict_split)):
@@ -125,6 +130,7 @@ class AVDataModule(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.crop = RandomCrop(max_length, ratio, seed)
         self.missing = missing
+        self.modality = modality
         self.check = check
         self.max_length_difference = max_length_difference
         self.test_split = test_split
@@ -228,6 +234,7 @@ class AVDataModule(lightning.LightningDataModule):
             self._datasets[name] = VideoDataset(
                 videos, store, inspection.lengths, crop,
                 skip_unusable=self.missing == "skip" or name == "test", task=self.task,
+                modality=self.modality,
             )  # fmt: skip
         self._inspection = inspection
 

@@ -118,6 +118,7 @@ class VideoDataset(Dataset[Batch]):
             batch may be empty then; where the data set crops, that is in training, the next video
             that can be read stands in.
         task: what batches name as their task.
+        modality: "audio" or "visual" puts zeros in place of the other one.
     """
 
     def __init__(
@@ -129,10 +130,12 @@ class VideoDataset(Dataset[Batch]):
         *,
         skip_unusable: bool = False,
         task: str = "avel",
+        modality: str = "both",
     ) -> None:
         self.store = store
         self.task = task
         self.skip_unusable = skip_unusable
+        self.modality = modality
         self.grid = store.layout.grid
         self.crop = crop
         self.video_ids = [video.id for video in videos]
@@ -199,6 +202,11 @@ class VideoDataset(Dataset[Batch]):
                 segments = np.clip(segments[keep] - moved, 0.0, duration)
                 labels = labels[keep]
         visual, audio = self.store.load(self.video_ids[index], start, start + length)
+        if self.modality != "both":
+            visual, audio = (
+                array if name == self.modality else np.zeros_like(array)
+                for name, array in (("visual", visual), ("audio", audio))
+            )
         events = Events(torch.tensor(segments), torch.tensor(labels))
         return Sample(self.video_ids[index], index, visual, audio, duration, events)
 
