@@ -17,7 +17,8 @@ import numpy as np
 DTYPES = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 """What files may hold, in any byte order; float64 is read as float32."""
 UNREADABLE = (
-    OSError, ValueError, TypeError, SyntaxError, EOFError, TokenError, RecursionError, OverflowError,
+    OSError, ValueError, TypeError, SyntaxError, EOFError, TokenError, RecursionError,
+    OverflowError,
 )  # fmt: skip
 """What numpy raises for a damaged file, whose header it parses as Python."""
 _HEAD_BYTES = 128  # what numpy writes for an ordinary 2-D array; longer headers are read again
