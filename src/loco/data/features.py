@@ -15,7 +15,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from loco.data.headers import DTYPES, Header, read_header
+from loco.data.headers import DTYPES, UNREADABLE, Header, read_header
 from loco.errors import FeatureError, check_number
 from loco.structures import TimeGrid
 
@@ -237,7 +237,7 @@ class FeatureStore:
             try:
                 # not a pipe or a device, which could be waited for without end
                 array = _load_mapped(path) if path.is_file() else np.empty(0)
-            except (OSError, ValueError, EOFError):
+            except UNREADABLE:
                 array = np.empty(0)  # judged below, with the words of the inspection
             if array.ndim != 2 or array.dtype.newbyteorder("=") not in DTYPES:
                 header = read_header(path)
@@ -273,7 +273,7 @@ class FeatureStore:
             paths = [self.path(video_id, pattern) for pattern in self.layout.patterns]
             try:
                 return self._not_finite(video_id, [_native(_load_mapped(p)) for p in paths], 0)
-            except (OSError, ValueError, EOFError) as error:
+            except UNREADABLE as error:
                 return Problem(video_id, paths[0].name, f"cannot be read: {error}")
 
         found = []
