@@ -90,13 +90,9 @@ def launch(name: str, config: DictConfig, count: int) -> None:
         if failed is not None:
             notes = sorted(Path(folder).glob("*.error"), key=lambda file: file.stat().st_mtime)
             code = processes[failed].returncode
-<<<<<<< HEAD
-            what = f"process {failed + 1} of {count} {_how_it_ended(code)}"
-=======
             if not notes and code in INTERRUPTED:
                 raise Interrupted(code - 128)
-            what = f"process {failed + 1} of {count} ended with code {code}, see above"
->>>>>>> w-resume
+            what = f"process {failed + 1} of {count} {_how_it_ended(code)}"
             error = LocoError(notes[0].read_text(encoding="utf-8") if notes else what)
             error.exit_code = code if notes else 1
             raise error
