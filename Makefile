@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo test test-all lint format bench-evaluation bench-data bench-model bench-startup clean
+.PHONY: help install demo test test-all lint format bench-evaluation bench-data bench-model bench-attention bench-long-video bench-startup clean
 
 help:
 	@echo "make demo              make the data, train LoCo on it, test it, show the table"
@@ -12,6 +12,8 @@ help:
 	@echo "make bench-evaluation  metric, NMS and assignment against plain loops"
 	@echo "make bench-data        a training item against loading whole files"
 	@echo "make bench-model       parameters, operations and time of each attention strategy"
+	@echo "make bench-attention   attention against the plain formula, in time and memory"
+	@echo "make bench-long-video  time and memory of a prediction on three hours of video"
 	@echo "make bench-startup     what --help costs, against a start with torch"
 	@echo "make install           the virtual environment alone"
 
@@ -49,6 +51,12 @@ bench-data: install
 
 bench-model: install
 	$(BIN)/python benchmarks/model.py
+
+bench-attention: install
+	$(BIN)/python benchmarks/attention.py
+
+bench-long-video: install
+	$(BIN)/python benchmarks/long_video.py
 
 bench-startup: install
 	$(BIN)/python benchmarks/startup.py
