@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo demo-video test test-all lint format bench-evaluation bench-data bench-model bench-startup bench-video study-video clean
+.PHONY: help install demo demo-video study-video test test-all lint format clean \
+	bench-evaluation bench-data bench-model bench-attention bench-long-video bench-startup bench-video
 
 help:
 	@echo "make demo              make the data, train LoCo on it, test it, show the table"
@@ -13,6 +14,8 @@ help:
 	@echo "make bench-evaluation  metric, NMS and assignment against plain loops"
 	@echo "make bench-data        a training item against loading whole files"
 	@echo "make bench-model       parameters, operations and time of each attention strategy"
+	@echo "make bench-attention   attention against the plain formula, in time and memory"
+	@echo "make bench-long-video  time and memory of a prediction on three hours of video"
 	@echo "make bench-startup     what --help costs, against a start with torch"
 	@echo "make bench-video       extraction by stage, against the decoder alone"
 	@echo "make study-video       what sight and sound are worth alone in the films of demo-video"
@@ -59,6 +62,12 @@ bench-data: install
 
 bench-model: install
 	$(BIN)/python benchmarks/model.py
+
+bench-attention: install
+	$(BIN)/python benchmarks/attention.py
+
+bench-long-video: install
+	$(BIN)/python benchmarks/long_video.py
 
 bench-startup: install
 	$(BIN)/python benchmarks/startup.py
