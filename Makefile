@@ -2,18 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo demo-video test test-all lint format bench-evaluation bench-data bench-model bench-startup clean
+.PHONY: help install demo demo-video test test-all lint format bench-evaluation bench-data bench-model bench-startup bench-video study-video clean
 
 help:
 	@echo "make demo              make the data, train LoCo on it, test it, show the table"
 	@echo "make demo-video        the same from films: pictures and sound in, a page with players out"
 	@echo "make test              the fast test suite"
-	@echo "make test-all          the slow tests too"
+	@echo "make test-all          the slow tests too; what they leave out of src/loco"
 	@echo "make lint              ruff, ruff format, mypy"
 	@echo "make bench-evaluation  metric, NMS and assignment against plain loops"
 	@echo "make bench-data        a training item against loading whole files"
 	@echo "make bench-model       parameters, operations and time of each attention strategy"
 	@echo "make bench-startup     what --help costs, against a start with torch"
+	@echo "make bench-video       extraction by stage, against the decoder alone"
+	@echo "make study-video       what sight and sound are worth alone in the films of demo-video"
 	@echo "make install           the virtual environment alone"
 
 install: .venv/installed
@@ -38,7 +40,7 @@ test: install
 	$(BIN)/pytest -n auto -m "not slow"
 
 test-all: install
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --cov
 
 lint: install
 	$(BIN)/ruff check .
@@ -61,5 +63,15 @@ bench-model: install
 bench-startup: install
 	$(BIN)/python benchmarks/startup.py
 
+bench-video: install
+	$(BIN)/python benchmarks/video.py
+
+study-video: install
+	$(BIN)/loco make-videos
+	$(BIN)/loco extract videos=data/world/films root=data/world/features
+	$(BIN)/loco train -m experiment=demo_video data.modality=both,audio,visual seed=0,1,2 \
+		hydra.sweep.dir=multirun/study_video report=false
+	$(BIN)/loco tabulate multirun/study_video
+
 clean:
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

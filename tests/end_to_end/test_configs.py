@@ -140,7 +140,7 @@ def test_models_without_groups_compose_without_them(name: str, size: str) -> Non
 def test_the_shared_data_settings_are_the_defaults_of_the_class() -> None:
     config = compose_config("train", ["output_dir=x"]).data
     defaults = {n: p.default for n, p in inspect.signature(AVDataModule).parameters.items()}
-    for name in ("eval_batch_size", "num_workers", "missing", "max_length_difference",
+    for name in ("eval_batch_size", "num_workers", "missing", "modality", "max_length_difference",
                  "test_split", "pin_memory"):  # fmt: skip
         assert config[name] == defaults[name], name
     assert tuple(config.crop_ratio) == defaults["crop_ratio"]

@@ -23,6 +23,8 @@ from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import (
     COST_COLUMNS,
     MAP_COLUMNS,
+    Job,
+    Row,
     Table,
     columns_of,
     find_row,
@@ -320,3 +322,16 @@ def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
     assert "| +15.00 (+" in cdp  # of metrics.json, the interval of predictions.json
     assert none.endswith("| – |")
     assert "less that of attention=fixed" in done.stdout
+
+
+def test_what_a_training_took(finished_run: Path) -> None:
+    """Its folder notes it, and tables show it last."""
+    job = Job(finished_run)
+    assert set(job.cost) == {"parameters", "gflop", "epoch_s"}
+    assert job.result("parameters") > 1000
+    assert job.result("gflop") > 0
+    row = Row({}, finished=[job])
+    names = [column.title for column in columns_of([row], ["parameters", "mAP@0.1"])]
+    assert names == ["0.1", "0.5", "0.6", "0.7", "0.8", "0.9", "Avg.", "parameters (M)"]
+    with pytest.raises(LocoError, match="epoch_s"):
+        columns_of([row], ["gflops"])

@@ -19,6 +19,7 @@ from loco.runs.streams import replace_unshowable
 COMMANDS = {
     "make-synthetic": "make the synthetic benchmark, the default data",
     "make-videos": "make films of a small world, to try it all from pixels on",
+    "convert": "an annotation file from ELAN, Audacity, VIA or a table",
     "describe": "what an annotation file holds, and which settings suit it",
     "models": "the systems that there are, with their size and what they cost",
     "train": "train a detector and test its best checkpoint; with -m a sweep",

@@ -75,8 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="one more column: a number of metrics.json, such as mAP@0.1, or the last value of a "
-        "logged curve, such as lcc/sigma; may be repeated",
+        help="one more column: a number of metrics.json, such as mAP@0.1; the last value of a "
+        "logged curve, such as lcc/sigma; or what the training took: parameters, gflop, epoch_s; "
+        "may be repeated",
     )
     add(
         "--reference",

@@ -16,7 +16,7 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from loco.data.headers import DTYPES, Header, read_header
-from loco.errors import FeatureError
+from loco.errors import FeatureError, check_number
 from loco.structures import TimeGrid
 
 _THREADS = 8  # hides the latency of a network file system
@@ -121,8 +121,7 @@ class FeatureStore:
     def __init__(
         self, root: str | Path, layout: FeatureLayout, max_length_difference: int = 8
     ) -> None:
-        if max_length_difference < 0:
-            raise ValueError(f"max_length_difference must be ≥ 0, got {max_length_difference}")
+        check_number("max_length_difference", max_length_difference, 0, whole=True)
         self.root = Path(root)
         self.layout = layout
         self.max_length_difference = max_length_difference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,43 @@ def model_cost(
         "steps": steps,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+def training_cost(
+    model: nn.Module,
+    channels: tuple[int, int],
+    steps: int,
+    grid: TimeGrid,
+    epoch_seconds: Sequence[float],
+) -> dict[str, float]:
+    """What a training that is over took: for comparisons of systems.
+
+    Args:
+        model: the detector.
+        channels: of sight and of sound.
+        steps: T, the length of a video that operations are counted of.
+        grid: of the features.
+        epoch_seconds: of the training of each epoch.
+
+    Returns:
+        `parameters`; `gflop`, 2 × MAC of one video's forward pass, where the model has a
+        `forward(visual, audio, mask)`; `epoch_s`, the median, where an epoch was timed.
+    """
+    cost: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
+    device = next(model.parameters()).device
+    one = random_batch(1, steps, *channels, grid).to(device)
+    training = model.training
+    try:
+        with torch.no_grad(), operations() as counter:
+            model.eval()(one.visual, one.audio, one.mask)
+        cost["gflop"] = round(counter.get_total_flops() / 1e9, 3)
+    except (NotImplementedError, TypeError):  # a detector of one's own may have no such forward
+        log.debug("operations of %s are not counted", type(model).__name__)
+    finally:
+        model.train(training)
+    if epoch_seconds:
+        cost["epoch_s"] = round(statistics.median(epoch_seconds), 2)
+    return cost
 
 
 def operations() -> FlopCounterMode:

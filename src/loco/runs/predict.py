@@ -27,7 +27,9 @@ from loco.training.gather import merged
 
 log = logging.getLogger(__name__)
 
-FILE_KEYS = ("layout", "max_length_difference", "eval_batch_size", "batch_size", "num_workers")
+FILE_KEYS = (
+    "layout", "max_length_difference", "modality", "eval_batch_size", "batch_size", "num_workers",
+)  # fmt: skip
 
 
 @naming_settings()

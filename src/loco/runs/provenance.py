@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,6 @@ import lightning
 import numpy
 import torch
 
-import loco
 from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import Interrupted
@@ -46,8 +46,10 @@ def noting(
     seed: int | None = None,
     resumed: Path | None = None,
     checkpoint: Path | None = None,
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[..., None]]:
     """Note a start of a run in its folder, and how it ended: by calling what is given, or not.
+
+    What is given takes more to note, by keyword.
 
     Args:
         folder: the run's; it is made.
@@ -59,7 +61,7 @@ def noting(
         checkpoint: what is evaluated or predicted with.
     """
     if not trainer.is_global_zero:
-        yield lambda: None
+        yield lambda **more: None
         return
     start: dict[str, Any] = {
         "command": os.environ.get(COMMAND),
@@ -85,13 +87,14 @@ def noting(
     noted: dict[str, Any] = content["starts"][-1]
     began = time.perf_counter()
 
-    def note(ended: str) -> None:
-        noted.update(ended=ended, seconds=round(time.perf_counter() - began, 1))
+    def note(ended: str, **more: Any) -> None:
+        seconds = round(time.perf_counter() - began, 1)
+        noted.update(ended=ended, seconds=seconds, **more)
         write_json(folder / FILE, content)
 
     write_json(folder / FILE, content)
     try:
-        yield lambda: note("finished")
+        yield lambda **more: note("finished", **more)
     except BaseException as error:
         if noted["ended"] == UNENDED:
             stopped = isinstance(error, KeyboardInterrupt | Interrupted)
@@ -112,7 +115,7 @@ def starts(folder: Path) -> list[dict[str, Any]]:
 def versions() -> dict[str, str]:
     """Of this suite, and of what its numbers depend on."""
     return {
-        "loco": loco.__version__,
+        "loco": sys.modules["loco"].__version__,
         "torch": str(torch.__version__),
         "lightning": lightning.__version__,
         "numpy": numpy.__version__,
@@ -182,7 +185,7 @@ def provenance_rows(folder: Path) -> list[tuple[str, str]]:
     if isinstance(seconds := last.get("seconds"), int | float):
         rows["took"] = f"{seconds:g} s"
     rows |= {key: last.get(key) for key in ("seed", "device", "threads", "git")}
-    for key in ("versions", "data"):
+    for key in ("cost", "versions", "data"):
         if isinstance(values := last.get(key), Mapping):
             rows[key] = ", ".join(f"{name} {value}" for name, value in values.items())
     if len(noted) > 1:

@@ -23,10 +23,12 @@ from loco.runs.checkpoints import (
     load_tested,
     start_from,
 )
+from loco.runs.cost import training_cost
 from loco.runs.entry import naming_settings
 from loco.runs.files import write_text
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
+from loco.runs.parts import check_parts
 from loco.runs.provenance import noting
 from loco.runs.results import (
     metrics_table,
@@ -39,10 +41,14 @@ from loco.runs.results import (
 )
 from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
 from loco.runs.words import plain_without_secrets
+from loco.training.callbacks import EpochTimer
 from loco.training.interruption import Interruption
 from loco.training.module import LocalizationModule
 
 log = logging.getLogger(__name__)
+
+COST_STEPS = 224
+"""Length of the video that operations are counted of, where training videos may have any."""
 
 
 @naming_settings()
@@ -58,6 +64,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     began = time.perf_counter()
     check_numbers(config)
+    check_parts(config)
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)
@@ -67,7 +74,8 @@ def train(config: DictConfig) -> dict[str, float]:
     loggers = build_loggers(config)  # a missing login is told before the data is read
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    callbacks = [*build_callbacks(config), Interruption()]
+    timer = EpochTimer()
+    callbacks = [*build_callbacks(config), timer, Interruption()]
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     data: AVDataModule = instantiate(config.data)
     if isinstance(data, MultiTaskDataModule):
@@ -105,7 +113,11 @@ def train(config: DictConfig) -> dict[str, float]:
             title = f"test mAP, {len(test)} videos"
             show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
             log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
-            finished()
+            channels = (data.visual_channels, data.audio_channels)
+            length = data.crop.max_length or COST_STEPS
+            finished(
+                cost=training_cost(module.detector, channels, length, data.grid, timer.seconds)
+            )
             call_on_results(callbacks, output, module, data)
             log.info("took %.0f s", time.perf_counter() - began)
             if trainer.limit_test_batches == 1 and data.missing == "error":

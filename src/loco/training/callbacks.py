@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,28 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from loco.errors import check_number
+
 log = logging.getLogger(__name__)
+
+
+class EpochTimer(lightning.Callback):
+    """Times the training of each epoch, without its validation."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        """Of each epoch that was trained whole in this process."""
+        self._began = 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        self._began = time.perf_counter()
+        self._whole = trainer.fit_loop.epoch_loop.batch_progress.current.completed == 0
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == trainer.num_training_batches and self._whole:
+            self.seconds.append(time.perf_counter() - self._began)
 
 
 class WeightEMA(WeightAveraging):
@@ -25,8 +47,7 @@ class WeightEMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must lie in [0, 1), got {decay}")
+        check_number("decay", decay, 0, 1, without="high")
 
         def average(averaged: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
             if not averaged.is_floating_point():

@@ -57,6 +57,11 @@ class AudioEncoder(Protocol):
         ...
 
 
+def mean_and_deviation(windows: np.ndarray) -> np.ndarray:
+    """(B, N, D) of what was seen in B steps → (B, 2 · D)."""
+    return np.concatenate([windows.mean(1), windows.std(1)], 1)
+
+
 def load_weights(path: str | Path, what: str, override: str) -> tuple[dict[str, Any], str]:
     """A state dict, and the SHA-256 of its file; only plain tensors are unpickled.
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from loco.errors import VideoError
-from loco.video.encoders.base import load_weights
+from loco.video.encoders.base import load_weights, mean_and_deviation
 
 WIDTH = 1280
 STAGES = (
@@ -135,7 +135,7 @@ class Lite0:
 
     def sum_up(self, windows: np.ndarray) -> np.ndarray:
         """(B, N, 1280) → (B, 2560): means, then deviations."""
-        return np.concatenate([windows.mean(1), windows.std(1)], 1)
+        return mean_and_deviation(windows)
 
     def identity(self) -> dict[str, Any]:
         """Settings and weights."""

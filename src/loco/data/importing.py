@@ -1,0 +1,185 @@
+"""Events that people marked with their tools, read from the tools' own files.
+
+ELAN documents (.eaf), Audacity label tracks (.txt), VIA 3 projects (.json) and tables (.csv).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import numpy as np
+
+from loco.errors import AnnotationError
+
+SCORE = re.compile(r" \(\d\.\d+\)$")
+"""What our own exports put behind a label."""
+
+
+class Mark(NamedTuple):
+    """An event in a video: seconds, and its class."""
+
+    video: str
+    start: float
+    end: float
+    label: str
+
+
+def read_marks(path: Path) -> list[Mark]:
+    """The events in a file, by its ending; the id of a video is its file's name without ending.
+
+    Raises:
+        AnnotationError: it cannot be read, or holds what is no event: names the place.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise AnnotationError(f"{path}: expected one of {', '.join(READERS)}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        marks = [_checked(mark, path) for mark in reader(text, path)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: cannot be read: {error}") from None
+    except (KeyError, TypeError, AttributeError, ElementTree.ParseError, csv.Error) as error:
+        kind = type(error).__name__
+        raise AnnotationError(f"{path}: not of the form of its kind ({kind}: {error})") from None
+    except ValueError as error:
+        raise AnnotationError(f"{path}: {error}") from None
+    return marks
+
+
+def annotation_file(
+    marks: Sequence[Mark],
+    durations: dict[str, float],
+    parts: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The events in UnAV-100's form, the videos divided among the subsets by chance.
+
+    Args:
+        marks: of all videos.
+        durations: seconds, by id; a video without a mark is one without events.
+        parts: of train, validation and test, which sum to 1.
+        seed: of the division, which is the same for the same videos.
+
+    Raises:
+        ValueError: the parts are not such numbers.
+        AnnotationError: events of a video that there is not, or beyond its end.
+    """
+    if len(parts) != 3 or min(parts) < 0 or not math.isclose(sum(parts), 1):
+        raise ValueError(f"expected three parts that sum to 1, got {list(parts)}")
+    for mark in marks:
+        if mark.video not in durations:
+            known = ", ".join(sorted(durations)[:3])
+            raise AnnotationError(f"{mark.video!r}: has events, but is no video here ({known}, …)")
+        if mark.end > durations[mark.video] + 0.5:
+            raise AnnotationError(
+                f"{mark.video!r}: {mark.label!r} ends at {mark.end:g} s, the video at "
+                f"{durations[mark.video]:g} s"
+            )
+    labels = sorted({mark.label for mark in marks})
+    names = sorted(durations)
+    order = np.random.default_rng(seed).permutation(len(names))
+    first, second = (round(part * len(names)) for part in (parts[0], parts[0] + parts[1]))
+    subsets = {
+        names[video]: "train" if place < first else "validation" if place < second else "test"
+        for place, video in enumerate(order)
+    }
+    return {
+        "database": {
+            name: {
+                "duration": durations[name],
+                "subset": subsets[name],
+                "annotations": [
+                    {
+                        "segment": [mark.start, min(mark.end, durations[name])],
+                        "label": mark.label,
+                        "label_id": labels.index(mark.label),
+                    }
+                    for mark in sorted(marks)
+                    if mark.video == name
+                ],
+            }
+            for name in names
+        }
+    }
+
+
+def _checked(mark: Mark, path: Path) -> Mark:
+    label = " ".join(SCORE.sub("", mark.label).split())
+    where = f"video {mark.video!r}, [{mark.start:g}, {mark.end:g}] s"
+    if not (math.isfinite(mark.start) and 0 <= mark.start < mark.end < math.inf):
+        raise AnnotationError(f"{path}: {where}: expected 0 ≤ start < end")
+    if not label:
+        raise AnnotationError(f"{path}: {where}: expected a label, it has none")
+    return mark._replace(label=label)
+
+
+def _elan(text: str, path: Path) -> Iterator[Mark]:
+    """The label is an annotation's text, or its tier's name where it has none."""
+    root = ElementTree.fromstring(text)
+    media = [element.get("MEDIA_URL") or "" for element in root.iter("MEDIA_DESCRIPTOR")]
+    video = Path(unquote(media[0])).stem if media and media[0] else path.stem
+    times = {
+        slot.get("TIME_SLOT_ID"): float(slot.get("TIME_VALUE") or "nan") / 1000
+        for slot in root.iter("TIME_SLOT")
+    }
+    for tier in root.iter("TIER"):
+        for entry in tier.iter("ALIGNABLE_ANNOTATION"):
+            value = (entry.findtext("ANNOTATION_VALUE") or "").strip()
+            start, end = (times[entry.attrib[f"TIME_SLOT_REF{i}"]] for i in (1, 2))
+            yield Mark(video, start, end, value or tier.attrib["TIER_ID"])
+
+
+def _audacity(text: str, path: Path) -> Iterator[Mark]:
+    """A label track is of the video of its own name; lines of frequencies are left out."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.startswith("\\"):
+            parts = line.split("\t")
+            if len(parts) != 3:
+                raise ValueError(f"line {number}: expected start, end and label with tabs between")
+            yield Mark(path.stem, _number(parts[0], number), _number(parts[1], number), parts[2])
+
+
+def _table(text: str, path: Path) -> Iterator[Mark]:
+    """Columns video, start, end and label, in any order, also as our own exports have them."""
+    rows = csv.DictReader(text.splitlines())
+    missing = {"video", "start", "end", "label"} - set(rows.fieldnames or ())
+    if missing:
+        raise ValueError(f"expected columns video, start, end and label; no {', '.join(missing)}")
+    for number, row in enumerate(rows, 2):
+        start, end = (_number(row[key], number) for key in ("start", "end"))
+        yield Mark(Path(row["video"]).stem if "/" in row["video"] else row["video"], start, end,
+                   row["label"] or "")  # fmt: skip
+
+
+def _via(text: str, path: Path) -> Iterator[Mark]:
+    """Temporal segments of a VIA 3 project; a label may be the number of one of its options."""
+    project = json.loads(text)
+    for mark in project["metadata"].values():
+        if len(mark["z"]) != 2:  # a region of a still
+            continue
+        view = project["view"][mark["vid"]]
+        video = Path(project["file"][str(view["fid_list"][0])]["fname"]).stem
+        for attribute, value in mark["av"].items():
+            options = project["attribute"][attribute].get("options") or {}
+            yield Mark(video, float(mark["z"][0]), float(mark["z"][1]), options.get(value, value))
+
+
+def _number(text: str | None, line: int) -> float:
+    try:
+        return float((text or "").replace(",", "."))
+    except ValueError:
+        raise ValueError(f"line {line}: expected seconds, got {text!r}") from None
+
+
+READERS: dict[str, Callable[[str, Path], Iterator[Mark]]] = {
+    ".eaf": _elan, ".txt": _audacity, ".csv": _table, ".json": _via,
+}  # fmt: skip
+"""By a file's ending."""

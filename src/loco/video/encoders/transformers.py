@@ -1,0 +1,164 @@
+"""Any model of pictures or of sound of the package `transformers`, from a folder on this machine.
+
+Nothing is fetched and no code of the folder is run. The class is the one that the folder's own
+`config.json` names. Of what a model gives, the embedding counts, else the pooled output, else the
+mean of the last layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from loco.errors import VideoError
+from loco.video.encoders.base import mean_and_deviation, sha256_of
+
+log = logging.getLogger(__name__)
+
+
+class _Model:
+    """A model in a folder, and what prepares its input."""
+
+    def __init__(self, path: str | Path, preparer: str, device: str) -> None:
+        try:
+            import transformers
+        except ImportError as error:
+            raise VideoError(
+                f"this encoder needs transformers ({error}): pip install 'loco-dave[transformers]'"
+            ) from None
+        self.folder, self.device = Path(path), device
+        config = self.folder / "config.json"
+        if not config.is_file():
+            raise VideoError(
+                f"{self.folder}: expected the folder of a model of transformers, with its "
+                "config.json (path=)"
+            )
+        try:
+            kind = json.loads(config.read_text(encoding="utf-8"))["architectures"][0]
+            given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+            self.prepare = getattr(transformers, preparer).from_pretrained(self.folder, **given)
+            model = getattr(transformers, kind).from_pretrained(self.folder, local_files_only=True)
+        except Exception as error:  # whatever a folder of another kind makes transformers raise
+            reason = (str(error).splitlines() or [""])[0][:150]
+            raise VideoError(
+                f"{self.folder}: cannot be loaded ({type(error).__name__}: {reason})"
+            ) from None
+        self.model = model.eval().to(device)
+
+    @torch.inference_mode()
+    def vectors(self, inputs: Any, function: str) -> np.ndarray:
+        """(N, D) float32 of N inputs; by the model's own function where it has it."""
+        given = {name: value.to(self.device) for name, value in inputs.items()}
+        call = getattr(self.model, function, None)
+        found = self.model(**given) if call is None else call(**given)
+        if not isinstance(found, Tensor):
+            found = next(
+                (
+                    value for name in ("image_embeds", "audio_embeds", "pooler_output")
+                    if (value := getattr(found, name, None)) is not None
+                ),
+                found.last_hidden_state.mean(1),
+            )  # fmt: skip
+        return np.asarray(found.float().cpu().numpy())
+
+    def sha256(self) -> str:
+        """Of all that its numbers depend on."""
+        files = sorted(
+            file for pattern in ("*.safetensors", "*.bin", "*config.json")
+            for file in self.folder.glob(pattern)
+        )  # fmt: skip
+        sums = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
+        return hashlib.sha256(sums.encode()).hexdigest()
+
+
+class Pictures:
+    """Mean and deviation over a step's pictures of what a model sees in each, C = 2 · D.
+
+    Args:
+        path: folder of the model, such as one of CLIP, SigLIP or DINOv2.
+        size: pixels to a side; None is what the model's own preparation makes.
+        every: moments from a picture that is seen to the next.
+        device: where the model runs.
+
+    Raises:
+        ValueError: a number is out of its range.
+        VideoError: transformers is not installed, or the folder holds no such model.
+    """
+
+    name = "transformers-pictures"
+
+    def __init__(
+        self, path: str | Path, size: int | None = None, every: int = 4, device: str = "cpu"
+    ) -> None:
+        if every < 1 or (size is not None and size < 1):
+            raise ValueError(f"size and every must be ≥ 1, got {size} and {every}")
+        self._model = _Model(path, "AutoImageProcessor", device)
+        self.size, self.every = size or _side(self._model.prepare, self._model.folder), every
+        one = np.zeros((1, self.size, self.size, 3), np.uint8)
+        self.channels = 2 * self.look(one).shape[1]
+
+    def look(self, pictures: np.ndarray) -> np.ndarray:
+        """(N, size, size, 3) uint8 → (N, D) float32."""
+        inputs = self._model.prepare(
+            images=list(pictures), return_tensors="pt", do_resize=False, do_center_crop=False,
+            input_data_format="channels_last",
+        )  # fmt: skip
+        return self._model.vectors({"pixel_values": inputs["pixel_values"]}, "get_image_features")
+
+    def sum_up(self, windows: np.ndarray) -> np.ndarray:
+        """(B, N, D) → (B, 2 · D)."""
+        return mean_and_deviation(windows)
+
+    def identity(self) -> dict[str, Any]:
+        """Settings and weights."""
+        return {
+            "name": self.name, "size": self.size, "every": self.every,
+            "weights": self._model.sha256(),
+        }  # fmt: skip
+
+
+class Sound:
+    """What a model hears in a step.
+
+    Args:
+        path: folder of the model, such as one of AST or CLAP.
+        device: where the model runs.
+
+    Raises:
+        VideoError: transformers is not installed, or the folder holds no such model.
+    """
+
+    name = "transformers-sound"
+
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+        self._model = _Model(path, "AutoFeatureExtractor", device)
+        self.rate = int(self._model.prepare.sampling_rate)
+        self.channels = self.hear(np.zeros((1, self.rate), np.float32)).shape[1]
+
+    def hear(self, waves: np.ndarray) -> np.ndarray:
+        """(B, samples) → (B, D)."""
+        inputs = self._model.prepare(list(waves), sampling_rate=self.rate, return_tensors="pt")
+        return self._model.vectors(inputs, "get_audio_features")
+
+    def identity(self) -> dict[str, Any]:
+        """Settings and weights."""
+        return {"name": self.name, "weights": self._model.sha256()}
+
+
+def _side(prepare: Any, folder: Path) -> int:
+    """Pixels to a side of what a preparation makes."""
+    for name in ("crop_size", "size"):
+        size = getattr(prepare, name, None)
+        for key in ("height", "shortest_edge"):
+            try:
+                return int(size[key])  # type: ignore[index]
+            except (TypeError, KeyError):
+                continue
+    raise VideoError(f"{folder}: its preparation does not say how large pictures are (size=)")

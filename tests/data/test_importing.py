@@ -1,0 +1,106 @@
+"""Files of annotation tools, also those that we export, become an annotation file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from loco.data.annotations import read_annotations
+from loco.data.importing import Mark, annotation_file, read_marks
+from loco.errors import AnnotationError
+from loco.runs.export import audacity_text, csv_text, elan_text
+from loco.structures import Events
+
+EVENTS = Events(
+    torch.tensor([[0.5, 2.25], [1.0, 3.0]]), torch.tensor([1, 0]), torch.tensor([0.9, 0.4])
+)
+NAMES = ["dog barking", "bell (big)"]
+MARKS = [Mark("v1", 0.5, 2.25, "bell (big)"), Mark("v1", 1.0, 3.0, "dog barking")]
+
+
+@pytest.mark.parametrize(("ending", "text"), [
+    (".eaf", elan_text(EVENTS, NAMES)), (".txt", audacity_text(EVENTS, NAMES)),
+    (".csv", csv_text({"v1": EVENTS}, NAMES)),
+])  # fmt: skip
+def test_what_we_export_comes_back(ending: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / f"v1{ending}"
+    path.write_text(text, encoding="utf-8")
+    assert sorted(read_marks(path)) == MARKS
+
+
+def test_an_elan_document_names_its_media(tmp_path: Path) -> None:
+    text = elan_text(EVENTS, NAMES).replace(
+        'TIME_UNITS="milliseconds" />',
+        'TIME_UNITS="milliseconds"><MEDIA_DESCRIPTOR MEDIA_URL="file:///D:/my%20clips/v%201.mp4" '
+        'MIME_TYPE="video/mp4" /></HEADER>',
+    ).replace("dog barking (0.40)", "")  # fmt: skip
+    path = tmp_path / "anything.eaf"
+    path.write_text(text, encoding="utf-8")
+    assert {mark.video for mark in read_marks(path)} == {"v 1"}
+    assert {mark.label for mark in read_marks(path)} == set(NAMES)  # the tier's name
+
+
+def test_a_via_project(tmp_path: Path) -> None:
+    project: dict[str, Any] = {
+        "attribute": {
+            "1": {"aname": "what", "options": {"0": "dog barking", "1": "bell (big)"}},
+            "2": {"aname": "free", "options": {}},
+        },
+        "file": {"7": {"fname": "v1.mp4"}},
+        "view": {"3": {"fid_list": ["7"]}},
+        "metadata": {
+            "a": {"vid": "3", "z": [0.5, 2.25], "xy": [], "av": {"1": "1"}},
+            "b": {"vid": "3", "z": [1, 3], "xy": [], "av": {"2": "dog barking"}},
+            "c": {"vid": "3", "z": [1.5], "xy": [2, 1, 1, 5, 5], "av": {"1": "0"}},
+        },
+    }
+    path = tmp_path / "project.json"
+    path.write_text(json.dumps(project))
+    assert sorted(read_marks(path)) == MARKS
+
+
+def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
+    durations = {f"v{i}": 10.0 for i in range(20)}
+    marks = [Mark(video, 1.0, 2.0 + i / 10, NAMES[i % 2]) for i, video in enumerate(durations)]
+    content = annotation_file(marks, durations, (0.6, 0.2, 0.2))
+    path = tmp_path / "annotations.json"
+    path.write_text(json.dumps(content))
+    read = read_annotations(path)
+    assert read.class_names == sorted(NAMES)
+    assert [len(read.split(name)) for name in ("train", "validation", "test")] == [12, 4, 4]
+    assert content == annotation_file(list(reversed(marks)), durations, (0.6, 0.2, 0.2))
+    assert content != annotation_file(marks, durations, (0.6, 0.2, 0.2), seed=1)
+
+
+@pytest.mark.parametrize(("name", "text", "told"), [
+    ("x.txt", "1\t2\n", "line 1: expected start, end and label"),
+    ("x.txt", "a\t2\tdog\n", "line 1: expected seconds, got 'a'"),
+    ("x.txt", "2\t1\tdog\n", "expected 0 ≤ start < end"),
+    ("x.txt", "1\t2\t \n", "expected a label"),
+    ("x.csv", "video,start,end\n", "no label"),
+    ("x.csv", "video,start,end,label\nv,1,,dog\n", "line 2: expected seconds"),
+    ("x.eaf", "hello", "not of the form of its kind"),
+    ("x.json", "{}", "not of the form of its kind"),
+    ("x.json", "hello", "Expecting value"),
+    ("x.doc", "", "expected one of .eaf, .txt, .csv, .json"),
+])  # fmt: skip
+def test_what_is_wrong_is_told(name: str, text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AnnotationError) as error:
+        read_marks(tmp_path / name)
+    assert told in str(error.value)
+    assert str(tmp_path / name) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_events_that_cannot_be() -> None:
+    with pytest.raises(AnnotationError, match="'v9': has events, but is no video here"):
+        annotation_file([Mark("v9", 0, 1, "x")], {"v1": 5.0})
+    with pytest.raises(AnnotationError, match="ends at 9 s, the video at 5 s"):
+        annotation_file([Mark("v1", 0, 9, "x")], {"v1": 5.0})
+    with pytest.raises(ValueError, match="three parts"):
+        annotation_file([], {}, (0.5, 0.1, 0.1))
