@@ -160,6 +160,7 @@ class Batch:
         video_ids: B names.
         events: B ground truths, segments in seconds (float64).
         grid: the feature grid that all of them share.
+        task: name of the task that their data set sets, for detectors that know several.
     """
 
     visual: Tensor
@@ -170,6 +171,7 @@ class Batch:
     video_ids: list[str]
     events: list[Events]
     grid: TimeGrid
+    task: str = "avel"
 
     def __len__(self) -> int:
         return len(self.mask)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import loco
 from helpers import ROOT
@@ -16,6 +19,7 @@ from loco.cli.configs import config_folder, find_layout
 from loco.cli.report import main as report_main
 from loco.errors import LocoError
 from loco.reporting.report import MAX_VIDEOS
+from loco.runs.overrides import readable_words
 
 SCRIPTS = {"describe_data": "describe", "wandb_dashboard": "dashboard"}
 SLOW = {"torch", "lightning", "matplotlib", "rich", "filelock", "wandb", "tensorboard"}
@@ -134,3 +138,56 @@ def test_names_exist_and_are_documented() -> None:
         assert name in dir(loco)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = loco.nothing
+
+
+@pytest.mark.parametrize(
+    ("word", "paths"),
+    [
+        ("ckpt_path=runs/lr=0.1/epoch=3.ckpt", ["runs/lr=0.1/epoch=3.ckpt"]),
+        ("ckpt_path='a=b'", ["a=b"]),
+        (r"ckpt_path=a\=b", ["a=b"]),
+        ("data.root=my data (1)/é=狗", ["my data (1)/é=狗"]),
+        ("resume_sweep=multirun/a=1,b=2", ["multirun/a=1", "b=2"]),
+        ("resume_sweep=true", [True]),
+        ("reuse=x=1", ["x=1"]),
+        ("hydra.run.dir=out/a=1", ["out/a=1"]),
+    ],
+)
+def test_paths_with_signs(word: str, paths: list[Any]) -> None:
+    parser = OverridesParser.create()
+    (made,) = readable_words([word])
+    override = parser.parse_override(made)
+    values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    assert [str(v) for v in values] == [str(path) for path in paths]
+
+
+@pytest.mark.parametrize("word", ["+note=a=b", "seed==3", "+x=it's", "ckpt_path=a=b'c", "+x=$y<b>"])
+def test_words_that_hydra_cannot_read(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message quotes the word; what it says can be pasted into a shell."""
+    assert main(["train", word]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {word}: Hydra cannot read this")
+    (pasted,) = shlex.split(told.partition("those of the shell: ")[2])
+    key, _, value = word.partition("=")
+    assert OverridesParser.create().parse_override(pasted).value() == value
+    assert pasted.startswith(f"{key}=")
+
+
+def test_options_and_their_values_are_no_overrides() -> None:
+    words = ["-m", "--config-dir", "a=b=c", "--config-dir=a=b=c", "~data.x", "data.root="]
+    assert readable_words(words) == words
+
+
+@pytest.mark.slow
+def test_a_checkpoint_whose_path_has_signs(finished_run: Path, tmp_path: Path) -> None:
+    """Unquoted, as a shell hands it over."""
+    folder = tmp_path / "lr=0.1 (é)" / "checkpoints"
+    folder.mkdir(parents=True)
+    checkpoint = folder / "epoch=3.ckpt"
+    checkpoint.write_bytes((finished_run / "checkpoints" / "last.ckpt").read_bytes())
+    done = run(
+        "-m", "loco.cli", "evaluate", f"ckpt_path={checkpoint}", "trainer.accelerator=cpu",
+        f"hydra.run.dir={tmp_path / 'a=1'}", "report=false", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a=1" / "metrics.json").is_file()

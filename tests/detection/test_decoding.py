@@ -6,7 +6,8 @@ import torch
 from loco.detection.assignment import make_points
 from loco.detection.decoding import Decoding
 from loco.detection.nms import soft_nms
-from loco.structures import TimeGrid
+from loco.detection.suppression import Voting
+from loco.structures import Events, TimeGrid
 
 GRID = TimeGrid(fps=25, window=24, stride=8)
 
@@ -71,6 +72,34 @@ def test_a_batch_is_its_videos_one_by_one() -> None:
             assert torch.equal(alone.labels, together[b].labels)
 
 
-def test_an_unknown_nms_is_refused() -> None:
-    with pytest.raises(ValueError, match="soft or hard"):
-        Decoding(nms="none")  # type: ignore[arg-type]
+def test_offsets_common_to_the_classes() -> None:
+    """(B, P, 2) is the same as each class having a copy of them."""
+    logits, offsets, mask, points, durations = outputs(2)
+    common = offsets[:, :, 0]
+    copies = common.unsqueeze(2).expand_as(offsets)
+    for decoding in (Decoding(), Decoding(class_aware=False)):
+        first, second = (
+            decoding(logits, x, mask, points, durations=durations, grid=GRID)
+            for x in (common, copies)
+        )
+        for ours, theirs in zip(first, second, strict=True):
+            assert_same_events(ours, theirs)
+
+
+def assert_same_events(first: Events, second: Events) -> None:
+    assert torch.equal(first.segments, second.segments)
+    assert torch.equal(first.labels, second.labels)
+    assert first.scores is not None
+    assert second.scores is not None
+    assert torch.equal(first.scores, second.scores)
+
+
+def test_unknown_settings_are_refused() -> None:
+    with pytest.raises(ValueError, match="soft, hard or none"):
+        Decoding(nms="fast")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="class_aware=false"):
+        Decoding(voting=Voting())
+    with pytest.raises(ValueError, match="threshold"):
+        Voting(threshold=0)
+    with pytest.raises(ValueError, match="weight"):
+        Voting(weight="iou")  # type: ignore[arg-type]

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from helpers import Composer, Stopped
+from helpers import Composer, Stopped, assert_same, last_checkpoint
 from loco.errors import CheckpointError
 from loco.runs.logs import read_log
 from loco.runs.train import train
-
-
-def last_checkpoint(folder: Path) -> dict[str, Any]:
-    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-
-
-def assert_same(first: Any, second: Any, path: str = "") -> None:
-    """Equal to the bit, through dicts and lists; names the first place that differs."""
-    assert type(first) is type(second), path
-    if isinstance(first, dict):
-        assert first.keys() == second.keys(), path
-        for key in first:
-            assert_same(first[key], second[key], f"{path}/{key}")
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second), path
-        for i, (a, b) in enumerate(zip(first, second, strict=True)):
-            assert_same(a, b, f"{path}/{i}")
-    elif isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), path
-    else:
-        assert first == second, path
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])

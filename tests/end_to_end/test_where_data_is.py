@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from helpers import Composer, compose_config
+from helpers import QUIET, TINY_MODEL, Composer, compose_config
+from loco.cli import main
 from loco.errors import AnnotationError, LocoError
 from loco.reporting.report import write_report
 from loco.runs.evaluate import evaluate
@@ -131,3 +132,15 @@ def test_another_name_for_an_id_is_refused(
     with pytest.raises(AnnotationError, match="which the model has as id 1, got 'something else'"):
         evaluation(finished_run, tmp_path / "out", f"data.root={root}", f"data.annotations={file}")
     assert not (tmp_path / "out").exists()
+
+
+def test_data_that_was_made_is_trained_on_by_its_folder_alone(tmp_path: Path) -> None:
+    """`loco make-synthetic --root X --classes 3 …`, then `loco train data.root=X`."""
+    root = tmp_path / "made"
+    words = ["--videos", "8", "2", "3", "--classes", "3", "--channels-visual", "4", "3"]
+    assert main(["make-synthetic", "--root", str(root), *words, "--channels-audio", "5"]) == 0
+    settings = [f"data.root={root}", f"output_dir={tmp_path / 'run'}", "trainer.max_epochs=1"]
+    train(compose_config("train", [*settings, *TINY_MODEL, *QUIET, "data.batch_size=4"]))
+    run = RunFolder(tmp_path / "run")
+    assert len(run.test_videos) == 3
+    assert run.annotations.class_names == ["baby crying", "cat meowing", "dog howling"]

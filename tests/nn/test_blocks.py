@@ -1,5 +1,6 @@
 """The transformer block: its formula, and that padding reaches no real step."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -45,6 +46,25 @@ def test_the_formula(stride: int, context: bool) -> None:
     expected = first + block.feed_forward_scale.scale * fed
     found = block(x, mask, other) if context else block(x, mask)
     assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_context_asks(given: bool) -> None:
+    """Queries from the context, or from x under the context's norm; the rest is x's own."""
+    torch.manual_seed(0)
+    block = replace(FACTORY, asks="context")(stride=2)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    x, other = torch.randn(2, 2, 9, 8)
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    assert block.context_norm is not None
+    query, seen = block.context_norm(other if given else x), block.attention_norm(x)
+    pooled = torch.stack([x[:, max(t - 1, 0) : t + 2].amax(1) for t in range(0, 9, 2)], 1)
+    first = pooled + block.attention_scale.scale * block.attention(query, seen, mask)
+    fed = block.feed_forward(block.feed_forward_norm(first))
+    expected = first + block.feed_forward_scale.scale * fed
+    found = block(x, mask, other) if given else block(x, mask)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("fill", [0.0, 1e6])

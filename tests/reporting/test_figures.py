@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
@@ -15,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.patches import Rectangle
 
+from helpers import NASTY
 from loco.errors import LocoError
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
@@ -37,6 +41,7 @@ from loco.reporting.figures import (
 from loco.reporting.inspection import TargetWindows
 from loco.runs.logs import Curve, read_log
 from loco.runs.run_folder import RunFolder
+from loco.runs.streams import shown
 from loco.structures import Events, TimeGrid
 
 GRID = TimeGrid(fps=25, window=24, stride=8)
@@ -239,14 +244,40 @@ def test_numbers_on_axes_are_numbers(log: dict[str, Curve]) -> None:
     assert {"0.1"} & set(written)
 
 
-NASTY = [
-    "cash $$",
-    "price $5 or $6",
-    r"\frac{$x^{$} & % # _ ~",
-    "狗叫 🐕\x00\x1b[31m",
-    "a\nb\t<b>",
-    " ",
-]
+@pytest.mark.parametrize("own", [False, True])
+def test_names_in_the_text_of_a_picture(diagnosis: dict, own: bool) -> None:
+    """Also in axes of a figure of one's own, where a `$` would begin a formula."""
+    values = np.linspace(0.1, 0.9, len(NASTY))
+    log = {"val/mAP": Curve(np.arange(3.0), np.arange(3.0), np.ones(3))}
+
+    def axes() -> Any:
+        return Figure().subplots() if own else None
+
+    drawn = {
+        "ticks": plot_per_class({"a": values}, NASTY, axes=axes()),
+        "rows": plot_errors(dict.fromkeys(NASTY, diagnosis), axes()),
+        "means": plot_mean_of_std({name: [np.eye(3)] for name in NASTY}, axes()),
+        "legend": plot_curve(dict.fromkeys(NASTY, log), "val/mAP", "", "", axes=axes()),
+        "below": plot_characteristics(dict.fromkeys(NASTY, diagnosis), axes()),
+        "lines": plot_map({name: {"mAP@0.5": 0.5} for name in NASTY}, axes()),
+    }
+    for what, figure in drawn.items():
+        stream = io.StringIO()
+        with matplotlib.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # letters that the font has not got
+            figure.savefig(stream, format="svg")
+        written = {" ".join(text.strip("\u200b").split()) for text in svg_texts(stream.getvalue())}
+        for name in NASTY:
+            expected = shown(name)
+            if what in ("ticks", "rows", "means") and len(expected) > 24:
+                expected = f"{expected[:23]}…"
+            for line in expected.split("\n"):
+                assert " ".join(line.split()) in written, (what, line)
+
+
+def svg_texts(text: str) -> list[str]:
+    elements = ElementTree.fromstring(text).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(element.itertext()) for element in elements]
 
 
 @pytest.mark.parametrize("vector", [pytest.param("pdf", marks=pytest.mark.slow), "svg"])
@@ -266,6 +297,7 @@ def test_names_are_drawn_as_they_are(
         plot_characteristics({first: diagnosis}),
         plot_map({name: {"mAP@0.5": 0.5} for name in NASTY}),
         plot_curve(dict.fromkeys(NASTY, log), "val/mAP", first, first),
+        plot_characteristics(dict.fromkeys(NASTY, diagnosis)),
         plot_mean_of_std({name: [np.eye(3), np.zeros((2, 2))] for name in NASTY}),
     ]
     for number, figure in enumerate(figures):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from helpers import Composer, compose_config
+from loco.reporting.report import write_report
 from loco.runs.evaluate import evaluate
 from loco.runs.predict import predict
 from loco.runs.train import train
@@ -28,6 +31,34 @@ def test_after_training(tiny: Composer, tmp_path: Path, caplog: pytest.LogCaptur
     assert 0 <= metrics["mAP"] <= 1
     check(tmp_path / "run", caplog.text, "metrics.json", "predictions.json", "config.yaml")
     assert not (tmp_path / "run" / "report.html").exists()  # report=false
+
+
+def test_a_page_that_cannot_be_written(
+    tiny: Composer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is in its way is a folder of that name; and what a page cannot show it says."""
+    page = tmp_path / "run" / "report.html"
+    page.mkdir(parents=True)
+    train(tiny("report=true", "trainer.max_epochs=1", *OWN[1:]))
+    assert "RunReport failed at the end of the run: OutputError: " in caplog.text
+    assert "report.html: cannot be written: " in caplog.text
+    note = (tmp_path / "run" / "noted.txt").read_text(encoding="utf-8")  # the next one was called
+    for name in ("metrics.json", "predictions.json", "config.yaml"):
+        assert name in note
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_a_chart_that_cannot_be_drawn(
+    finished_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))
+    del metrics["diagnosis"]["lengths"]
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    text = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "no chart of kinds of events: " in caplog.text
+    assert text.count("<figure>") > 3
+    assert "<li>No chart of kinds of events: " in text
 
 
 def test_after_evaluation(

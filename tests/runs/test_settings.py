@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import Composer
+from helpers import Composer, compose_config
 from loco.errors import CheckpointError, LocoError, SettingError
 from loco.runs.checkpoints import load_module
+from loco.runs.cost import measure
 from loco.runs.run_folder import RunFolder
-from loco.runs.settings import flat
+from loco.runs.settings import flat, only_used_groups
 from loco.runs.train import train
 
 
@@ -54,6 +55,9 @@ def test_a_run_folder_from_before_the_move_is_refused(finished_run: Path, tmp_pa
         ("data.batch_size=0", "data.batch_size=0: expected a whole number from 1"),
         ("data.batch_size=1.5", "data.batch_size=1.5: expected a whole number from 1"),
         ("correspondence.weight=-1", "correspondence.weight=-1: expected a number from 0"),
+        ("trainer.precision=16-mixed", "16-mixed: needs a GPU; a CPU can do bf16-mixed"),
+        ("trainer.precision=16-true", "trainer.precision=16-true: expected one of 32-true, bf16-"),
+        ("trainer.precision=half", "trainer.precision=half: expected one of 32-true, bf16-mixed"),
     ],
 )
 def test_numbers_are_checked_before_anything_is_made(
@@ -68,3 +72,22 @@ def test_numbers_are_checked_before_anything_is_made(
 def test_all_wrong_numbers_are_named(tiny: Composer) -> None:
     with pytest.raises(SettingError, match=r"seed=-1: .*; optimizer\.lr=x: "):
         train(tiny("seed=-1", "optimizer.lr=x"))
+
+
+OTHER = ["model=actionformer_small", "output_dir=x"]
+
+
+@pytest.mark.parametrize("group", ["attention=global", "correspondence=none", "attention=cdp"])
+def test_a_group_that_the_model_does_not_take_is_refused(group: str) -> None:
+    name = group.partition("=")[0]
+    config = compose_config("train", [*OTHER, group])
+    for task in (train, measure):
+        with pytest.raises(SettingError, match=f"{name}: ActionFormer takes no {name}"):
+            task(config)
+
+
+def test_groups_that_the_model_takes_stay() -> None:
+    config = compose_config("train", ["attention=global", "correspondence=none", "output_dir=x"])
+    used = only_used_groups(config)
+    assert used == config
+    assert used.model.attention._target_.endswith("GlobalAttention")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers import ROOT
+from helpers import ROOT, make_job
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
@@ -23,42 +23,14 @@ from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import (
     COST_COLUMNS,
     MAP_COLUMNS,
+    Job,
+    Row,
     Table,
     columns_of,
     find_row,
     make_rows,
     read_jobs,
 )
-
-NAMES = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
-
-
-def make_job(
-    sweep: Path,
-    number: int,
-    overrides: dict[str, Any],
-    mean: float | None = None,
-    error: str | None = None,
-    config: dict[str, Any] | None = None,
-    choices: dict[str, str] | None = None,
-) -> Path:
-    """A job's folder as a sweep leaves it: finished if it has a mean, failed if an error."""
-    folder = sweep / f"job{number}"
-    notes = folder / ".hydra"
-    notes.mkdir(parents=True)
-    (notes / "overrides.yaml").write_text(json.dumps([f"{k}={v}" for k, v in overrides.items()]))
-    plain = {"seed": 0, "attention": {"window_size": 8}} | (config or {})
-    (notes / "config.yaml").write_text(json.dumps(plain | {"seed": overrides.get("seed", 0)}))
-    chosen = {"attention": "cdp", "correspondence": "learnable_gaussian"} | (choices or {})
-    groups = {key: str(value) for key, value in overrides.items() if key in chosen}
-    hydra = {"job": {"num": number}, "runtime": {"choices": chosen | groups}}
-    (notes / "hydra.yaml").write_text(json.dumps({"hydra": hydra}))
-    if mean is not None:
-        metrics: dict[str, Any] = {name: mean + 0.01 * i for i, name in enumerate(NAMES)}
-        (folder / "metrics.json").write_text(json.dumps(metrics | {"per_class": {}}))
-    if error is not None:
-        (folder / "failed.txt").write_text(f"{error}\n\nTraceback …")
-    return folder
 
 
 @pytest.fixture
@@ -350,3 +322,16 @@ def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
     assert "| +15.00 (+" in cdp  # of metrics.json, the interval of predictions.json
     assert none.endswith("| – |")
     assert "less that of attention=fixed" in done.stdout
+
+
+def test_what_a_training_took(finished_run: Path) -> None:
+    """Its folder notes it, and tables show it last."""
+    job = Job(finished_run)
+    assert set(job.cost) == {"parameters", "gflop", "epoch_s"}
+    assert job.result("parameters") > 1000
+    assert job.result("gflop") > 0
+    row = Row({}, finished=[job])
+    names = [column.title for column in columns_of([row], ["parameters", "mAP@0.1"])]
+    assert names == ["0.1", "0.5", "0.6", "0.7", "0.8", "0.9", "Avg.", "parameters (M)"]
+    with pytest.raises(LocoError, match="epoch_s"):
+        columns_of([row], ["gflops"])

@@ -42,6 +42,23 @@ def test_biases_norms_scales_sigma_and_temperature_do_not_decay() -> None:
     assert [group["lr"] for group in groups] == pytest.approx([1e-3, 1e-3, 1e-2, 5e-3])
 
 
+def test_a_factor_of_a_layer_is_one_of_its_parameters_rate_alone() -> None:
+    """Weights of it decay as others do, and nothing of it is clipped apart."""
+    model = torch.nn.ModuleDict({"slow": torch.nn.Linear(2, 2), "other": torch.nn.Linear(2, 2)})
+    groups = parameter_groups(model, 1e-3, 0.1, {"slow": 0.1})
+    named = {id(p): name for name, p in model.named_parameters()}
+    found = [
+        ([named[id(p)] for p in g["params"]], g["lr"], g["weight_decay"], "clip_apart" in g)
+        for g in groups
+    ]
+    assert found == [
+        (["other.weight"], 1e-3, 0.1, False),
+        (["other.bias"], 1e-3, 0.0, False),
+        (["slow.weight"], pytest.approx(1e-4), 0.1, False),
+        (["slow.bias"], pytest.approx(1e-4), 0.0, False),
+    ]
+
+
 def test_groups_without_parameters_are_left_out() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     model[0].bias.requires_grad_(False)

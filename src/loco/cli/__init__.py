@@ -21,14 +21,18 @@ COMMANDS = {
     "make-videos": "make films of a small world, to try it all from pixels on",
     "convert": "an annotation file from ELAN, Audacity, VIA or a table",
     "describe": "what an annotation file holds, and which settings suit it",
+    "models": "the systems that there are, with their size and what they cost",
     "train": "train a detector and test its best checkpoint; with -m a sweep",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
     "extract": "make feature files of videos",
     "predict": "find the events of videos without annotations",
+    "score": "the mAP of anybody's predictions, compared",
     "report": "a finished run as a page to look at",
     "tabulate": "the results of sweeps as a table",
     "dashboard": "a W&B workspace for the project's runs",
 }
+COMPOSED = ("train", "evaluate", "predict")
+"""Commands whose words Hydra reads."""
 PAGE = """\
 Dense audio-visual event localization: train, compare, look, publish.
 
@@ -76,6 +80,10 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     command = importlib.import_module(f"loco.cli.{name.replace('-', '_')}")
     try:
+        if name in COMPOSED:
+            from loco.runs.overrides import readable_words
+
+            rest = readable_words(rest)
         status: int = command.main(rest)
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

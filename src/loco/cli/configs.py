@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loco.runs.configs import config_folder
+from loco.runs.words import COMMAND, without_secrets
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -15,16 +18,24 @@ if TYPE_CHECKING:
     from loco.data.features import FeatureLayout
 
 
-def run_composed(name: str, task: Callable[[DictConfig], Any], arguments: list[str]) -> int:
+def run_composed(
+    name: str,
+    task: Callable[[DictConfig], Any],
+    arguments: list[str],
+    given: list[str] | None = None,
+) -> int:
     """Let Hydra compose `{name}.yaml` from a command's words, and call the task with it.
 
     Args:
         name: of the command and of its configuration.
         task: what is called; in a sweep once a job, also in other processes.
         arguments: overrides and Hydra's own options.
+        given: the words that the user gave, where they are others.
     """
     import hydra
 
+    words = ["loco", name, *(arguments if given is None else given)]
+    os.environ[COMMAND] = shlex.join(without_secrets(words))  # also for processes of a job
     sys.argv = [f"loco {name}", *arguments]  # Hydra reads nothing else
     compose = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)
     compose(task)()

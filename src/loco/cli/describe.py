@@ -52,9 +52,9 @@ def _describe(args: argparse.Namespace) -> Annotations:
     print("\n".join(advice_lines(advice)))
     if args.plot is not None:
         from loco.reporting.figures import plot_data
+        from loco.reporting.figures.style import write_figure
 
-        args.plot.parent.mkdir(parents=True, exist_ok=True)
-        plot_data(annotations, advice).savefig(args.plot, dpi=150)
+        write_figure(plot_data(annotations, advice), args.plot, dpi=150)
         print(f"drawn in {args.plot}")
     return annotations
 

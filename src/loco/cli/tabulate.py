@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from loco.runs.files import write_text
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import Difference, Table, columns_of, find_row, make_rows, read_jobs
 
@@ -46,8 +47,7 @@ def main(arguments: list[str]) -> int:
     if args.output is None:
         print(text, end="")
     else:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(text, encoding="utf-8")
+        write_text(args.output, text)
     return 0
 
 
@@ -75,8 +75,9 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME",
-        help="one more column: a number of metrics.json, such as mAP@0.1, or the last value of a "
-        "logged curve, such as lcc/sigma; may be repeated",
+        help="one more column: a number of metrics.json, such as mAP@0.1; the last value of a "
+        "logged curve, such as lcc/sigma; or what the training took: parameters, gflop, epoch_s; "
+        "may be repeated",
     )
     add(
         "--reference",

@@ -11,11 +11,7 @@ once. Only times that lie outside of a video by no more than rounding are clippe
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import reprlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +19,15 @@ from typing import Any
 
 import torch
 
+from loco.data.checked_json import (
+    Problems,
+    Wrong,
+    is_text,
+    parse_json,
+    read_number,
+    required,
+    unexpected,
+)
 from loco.errors import AnnotationError
 from loco.structures import Events
 
@@ -32,7 +37,6 @@ SUBSETS = ("train", "validation", "test")
 ROUNDING = 0.25
 """Seconds, about a step, by which a time may lie outside of its video; or 1 % of the duration."""
 _MAX_LABEL = 10**6
-_SHOWN = 20  # problems that a message names
 _told: set[tuple[str, int]] = set()  # warnings are given once a process
 
 
@@ -105,17 +109,17 @@ def read_annotations(path: str | Path, class_names: Sequence[str] | None = None)
         AnnotationError: all that is wrong: file, video, field, and what was expected.
     """
     source = str(path)
-    problems = _Problems(source)
-    content = _parse(Path(path), problems)
+    problems = Problems(source)
+    content = parse_json(Path(path), problems)
     if not isinstance(content, dict):
-        wrong = _wrong("the file", "an object with the key 'database'", content)
-        raise AnnotationError(f"{source}: {wrong}")
+        what = unexpected("the file", "an object with the key 'database'", content)
+        raise AnnotationError(f"{source}: {what}")
     if "database" not in content:
         raise AnnotationError(f"{source}: database: expected this key, it is missing")
     database = content["database"]
     if not isinstance(database, dict):
         raise AnnotationError(
-            f"{source}: {_wrong('database', 'an object of videos by id', database)}"
+            f"{source}: {unexpected('database', 'an object of videos by id', database)}"
         )
 
     reader = _Reader(problems, class_names)
@@ -131,35 +135,10 @@ def read_annotations(path: str | Path, class_names: Sequence[str] | None = None)
     return Annotations([video for video in videos if video is not None], class_names, source)
 
 
-class _Problems:
-    """Gathers what is wrong with a file."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.lines: list[str] = []
-
-    def add(self, line: str) -> None:
-        self.lines.append(line)
-
-    def end(self) -> None:
-        """Raise them, if there are any."""
-        if len(self.lines) == 1:
-            raise AnnotationError(f"{self.source}: {self.lines[0]}")
-        if self.lines:
-            shown = "\n".join(f"  {line}" for line in self.lines[:_SHOWN])
-            rest = len(self.lines) - _SHOWN
-            more = f"\n  … and {rest} more" if rest > 0 else ""
-            raise AnnotationError(f"{self.source}: {len(self.lines)} problems:\n{shown}{more}")
-
-
-class _Wrong(Exception):
-    """What is wrong with one value; becomes a line of the problems."""
-
-
 class _Reader:
     """Reads videos and events; what is wrong goes to the problems, and reading goes on."""
 
-    def __init__(self, problems: _Problems, class_names: Sequence[str] | None) -> None:
+    def __init__(self, problems: Problems, class_names: Sequence[str] | None) -> None:
         self.problems = problems
         self.classes = _Classes(problems, class_names)
         self.clipped = 0
@@ -172,13 +151,13 @@ class _Reader:
         def tried(read: Callable[..., Any], *arguments: Any) -> Any:
             try:
                 return read(*arguments)
-            except _Wrong as error:
+            except Wrong as error:
                 self.problems.add(f"{where}: {error}")
 
-        if not _is_text(video_id):
+        if not is_text(video_id):
             self.problems.add(f"{where}: its id: expected text that UTF-8 can hold")
         if not isinstance(entry, dict):
-            self.problems.add(f"{where}: {_wrong('its entry', 'an object', entry)}")
+            self.problems.add(f"{where}: {unexpected('its entry', 'an object', entry)}")
             return None
         duration = tried(_read_duration, entry)
         subset = tried(_read_subset, entry)
@@ -187,7 +166,7 @@ class _Reader:
         for number, annotation in enumerate(annotations or ()):
             field = f"annotations[{number}]"
             if not isinstance(annotation, dict):
-                self.problems.add(f"{where}: {_wrong(field, 'an object', annotation)}")
+                self.problems.add(f"{where}: {unexpected(field, 'an object', annotation)}")
                 continue
             segments.append(tried(self._segment, annotation, duration, field))
             labels.append(tried(self.classes.read, annotation, field))
@@ -204,48 +183,48 @@ class _Reader:
     ) -> tuple[float, float]:
         """Start and end in seconds; `duration` is None where that is wrong itself."""
         field_name = f"{field}.segment"
-        segment = _get(annotation, "segment", field)
+        segment = required(annotation, "segment", field)
         if not isinstance(segment, list) or len(segment) != 2:
-            raise _wrong(field_name, "[start, end] in seconds", segment)
-        start = _number(segment[0], f"{field_name}[0]")
-        end = _number(segment[1], f"{field_name}[1]")
+            raise unexpected(field_name, "[start, end] in seconds", segment)
+        start = read_number(segment[0], f"{field_name}[0]")
+        end = read_number(segment[1], f"{field_name}[1]")
         if start >= end:
-            raise _wrong(field_name, "start < end", segment)
+            raise unexpected(field_name, "start < end", segment)
         if duration is None or 0 <= start < end <= duration:
             return start, end
         spare = max(ROUNDING, 0.01 * duration)
         clipped = max(start, 0.0), min(end, duration)
         if start < -spare or end > duration + spare or clipped[0] >= clipped[1]:
-            raise _wrong(field_name, f"times within [0, {duration:g}], the duration", segment)
+            raise unexpected(field_name, f"times within [0, {duration:g}], the duration", segment)
         self.clipped += 1
         return clipped
 
 
 def _read_duration(entry: dict[str, Any]) -> float:
-    duration = _number(_get(entry, "duration"), "duration")
+    duration = read_number(required(entry, "duration"), "duration")
     if duration <= 0:
-        raise _wrong("duration", "more than 0 seconds", duration)
+        raise unexpected("duration", "more than 0 seconds", duration)
     return duration
 
 
 def _read_subset(entry: dict[str, Any]) -> str:
-    subset = _get(entry, "subset")
+    subset = required(entry, "subset")
     if subset not in SUBSETS:
-        raise _wrong("subset", _either(SUBSETS), subset)
+        raise unexpected("subset", _either(SUBSETS), subset)
     return str(subset)
 
 
 def _read_list(entry: dict[str, Any]) -> list[Any]:
-    annotations = _get(entry, "annotations")
+    annotations = required(entry, "annotations")
     if not isinstance(annotations, list):
-        raise _wrong("annotations", "a list of events", annotations)
+        raise unexpected("annotations", "a list of events", annotations)
     return annotations
 
 
 class _Classes:
     """Gathers class names and ids, and sees to it that they correspond one to one."""
 
-    def __init__(self, problems: _Problems, known: Sequence[str] | None) -> None:
+    def __init__(self, problems: Problems, known: Sequence[str] | None) -> None:
         self.problems = problems
         self.known = known
         self.name_of: dict[int, str] = dict(enumerate(known or ()))
@@ -253,22 +232,22 @@ class _Classes:
 
     def read(self, annotation: dict[str, Any], field: str) -> int:
         """The class id of one annotation."""
-        name = _get(annotation, "label", field)
-        if not isinstance(name, str) or not name.strip() or not _is_text(name):
-            raise _wrong(f"{field}.label", "the name of a class", name)
-        label = _get(annotation, "label_id", field)
+        name = required(annotation, "label", field)
+        if not isinstance(name, str) or not name.strip() or not is_text(name):
+            raise unexpected(f"{field}.label", "the name of a class", name)
+        label = required(annotation, "label_id", field)
         whole = isinstance(label, int) and not isinstance(label, bool)
         if not whole or not 0 <= label <= _MAX_LABEL:
-            raise _wrong(f"{field}.label_id", "a whole number from 0", label)
+            raise unexpected(f"{field}.label_id", "a whole number from 0", label)
         if self.known is not None and self.name_of.get(label) != name:
             theirs = repr(self.name_of[label]) if label in self.name_of else "no class"
-            raise _wrong(f"{field}.label", f"{theirs}, which the model has as id {label}", name)
+            raise unexpected(f"{field}.label", f"{theirs}, which the model has as id {label}", name)
         if self.id_of.setdefault(name, label) != label:
             expected = f"{self.id_of[name]}, the id that label {name!r} has elsewhere in the file"
-            raise _wrong(f"{field}.label_id", expected, label)
+            raise unexpected(f"{field}.label_id", expected, label)
         if self.name_of.setdefault(label, name) != name:
             expected = f"{self.name_of[label]!r}, the label of id {label} elsewhere in the file"
-            raise _wrong(f"{field}.label", expected, name)
+            raise unexpected(f"{field}.label", expected, name)
         return int(label)
 
     def names(self) -> list[str]:
@@ -285,67 +264,6 @@ class _Classes:
                 )
             return []
         return [self.name_of[label] for label in range(count)]
-
-
-def _parse(path: Path, problems: _Problems) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(pairs)
-        if len(content) < len(pairs):
-            for name, times in Counter(name for name, _ in pairs).items():
-                if times > 1:
-                    value = content[name]
-                    video = isinstance(value, dict) and "duration" in value
-                    kind = "video" if video else "key"
-                    problems.add(f"{kind} {name!r}: expected once, stands {times} times")
-        return content
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text, object_pairs_hook=unique)
-    except FileNotFoundError:
-        raise AnnotationError(f"{path}: expected an annotation file, there is none") from None
-    except OSError as error:
-        raise AnnotationError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise AnnotationError(f"{path}: expected JSON in UTF-8, this is not text") from None
-    except json.JSONDecodeError as error:
-        raise AnnotationError(
-            f"{path}: line {error.lineno}, column {error.colno}: expected JSON, got: {error.msg}"
-        ) from None
-    except (ValueError, RecursionError) as error:  # thousands of digits, or of nested brackets
-        raise AnnotationError(f"{path}: expected JSON of ordinary size, got: {error}") from None
-
-
-def _get(entry: dict[str, Any], key: str, field: str = "") -> Any:
-    if key not in entry:
-        name = f"{field}.{key}" if field else key
-        raise _Wrong(f"{name}: expected this key, it is missing")
-    return entry[key]
-
-
-def _number(value: Any, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(field, "a number (seconds)", value)
-    try:
-        number = float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        number = math.inf
-    if not math.isfinite(number):
-        raise _wrong(field, "a finite number (seconds)", value)
-    return number
-
-
-def _wrong(field: str, expected: str, got: Any) -> _Wrong:
-    return _Wrong(f"{field}: expected {expected}, got {reprlib.repr(got)}")
-
-
-def _is_text(text: str) -> bool:
-    """Whether a text can be written to a file: JSON can hold halves of a surrogate pair."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _either(names: Iterable[str]) -> str:

@@ -22,7 +22,12 @@ from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.extraction import Extraction, read_extraction
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
-from loco.data.sampler import LengthBatchSampler, ResumableLoader
+from loco.data.sampler import (
+    LengthBatchSampler,
+    RepeatedBatchSampler,
+    ResumableLoader,
+    leave_signals_to_parent,
+)
 from loco.errors import AnnotationError, FeatureError
 from loco.structures import Batch, Events, TimeGrid
 
@@ -63,6 +68,7 @@ class AVDataModule(lightning.LightningDataModule):
         class_names: those of a trained model, see `read_annotations`; None is the file's.
         seed: start of shuffling and crops, ≥ 0.
         pin_memory: page-locked batches, for a GPU.
+        task: name of the task that the data set sets, for a detector that knows several.
 
     Raises:
         ValueError: a setting is out of its range.
@@ -89,6 +95,7 @@ class AVDataModule(lightning.LightningDataModule):
         class_names: Sequence[str] | None = None,
         seed: int = 0,
         pin_memory: bool = False,
+        task: str = "avel",
     ) -> None:
         super().__init__()
         if missing not in ("error", "skip"):
@@ -126,9 +133,10 @@ class AVDataModule(lightning.LightningDataModule):
         self.test_split = test_split
         self.predict_split = predict_split
         self.pool_batches = pool_batches
-        self._class_names = None if class_names is None else list(class_names)
+        self.known_classes = None if class_names is None else list(class_names)
         self.seed = seed
         self.pin_memory = pin_memory
+        self.task = task
         self.annotations: Annotations | None = None
         self.extraction: Extraction | None = None
         """What made the files, where that stands beside them; known once it is set up."""
@@ -209,7 +217,7 @@ class AVDataModule(lightning.LightningDataModule):
         if not wanted:
             return
         if self.annotations is None and self.annotations_path is not None:
-            self.annotations = read_annotations(self.annotations_path, self._class_names)
+            self.annotations = read_annotations(self.annotations_path, self.known_classes)
         store = FeatureStore(self.root, self.layout, self.max_length_difference)
         self.extraction = self._read_extraction()
         ids = {name: self._video_ids(name, store) for name in wanted}
@@ -222,7 +230,8 @@ class AVDataModule(lightning.LightningDataModule):
             crop = self.crop if name == "train" else None
             self._datasets[name] = VideoDataset(
                 videos, store, inspection.lengths, crop,
-                skip_unusable=self.missing == "skip" or name == "test", modality=self.modality,
+                skip_unusable=self.missing == "skip" or name == "test",
+                task=self.task, modality=self.modality,
             )  # fmt: skip
         self._inspection = inspection
 
@@ -334,7 +343,7 @@ class AVDataModule(lightning.LightningDataModule):
         if self.annotations_path is None:
             raise AnnotationError(f"{what}: expected an annotation file, none is given")
         if self.annotations is None:
-            self.annotations = read_annotations(self.annotations_path, self._class_names)
+            self.annotations = read_annotations(self.annotations_path, self.known_classes)
         return self.annotations
 
     def _inspected(self) -> Inspection:
@@ -364,7 +373,8 @@ class AVDataModule(lightning.LightningDataModule):
         training = stage == "train"
         dataset = self.dataset(stage)
         parallel = distributed.is_available() and distributed.is_initialized()
-        sampler = LengthBatchSampler(
+        repeated = getattr(self.trainer, "overfit_batches", 0) > 0
+        sampler = (RepeatedBatchSampler if repeated else LengthBatchSampler)(
             dataset.crop_lengths,
             self.batch_size if training else self.eval_batch_size,
             training=training,
@@ -379,6 +389,7 @@ class AVDataModule(lightning.LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=self.pin_memory,
             # of its own, so that loading draws nothing from the generator that dropout uses
             generator=torch.Generator().manual_seed(self.seed),

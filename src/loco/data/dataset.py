@@ -114,6 +114,7 @@ class VideoDataset(Dataset[Batch]):
         skip_unusable: leave videos that cannot be read out of their batch, with a warning. The
             batch may be empty then; where the data set crops, that is in training, the next video
             that can be read stands in.
+        task: what batches name as their task.
         modality: "audio" or "visual" puts zeros in place of the other one.
     """
 
@@ -125,9 +126,11 @@ class VideoDataset(Dataset[Batch]):
         crop: RandomCrop | None = None,
         *,
         skip_unusable: bool = False,
+        task: str = "avel",
         modality: str = "both",
     ) -> None:
         self.store = store
+        self.task = task
         self.skip_unusable = skip_unusable
         self.modality = modality
         self.grid = store.layout.grid
@@ -153,7 +156,7 @@ class VideoDataset(Dataset[Batch]):
             samples = list(islice((sample for sample in others if sample is not None), 1))
             if not samples:
                 raise FeatureError(f"{self.store.root}: no video of the split can be read")
-        return collate(samples, self.grid)
+        return collate(samples, self.grid, self.task)
 
     def _tried(self, epoch: int, index: int) -> Sample | None:
         """A sample, or None where its files cannot be used and that is allowed."""
@@ -211,13 +214,13 @@ class VideoDataset(Dataset[Batch]):
         return max(min(end, rest), 0.0)
 
 
-def collate(samples: Sequence[Sample], grid: TimeGrid) -> Batch:
+def collate(samples: Sequence[Sample], grid: TimeGrid, task: str = "avel") -> Batch:
     """Pads samples to the longest of them: (B, T, C) float32, zeros in the padding."""
     if not samples:
         empty = torch.zeros(0, 0, 0)
         return Batch(
             empty, empty, torch.zeros(0, 0, dtype=torch.bool), torch.zeros(0, dtype=torch.float64),
-            torch.zeros(0, dtype=torch.long), [], [], grid,
+            torch.zeros(0, dtype=torch.long), [], [], grid, task,
         )  # fmt: skip
     lengths = torch.tensor([len(sample) for sample in samples])
     longest = int(lengths.max())
@@ -237,6 +240,7 @@ def collate(samples: Sequence[Sample], grid: TimeGrid) -> Batch:
             Events(sample.events.segments.double(), sample.events.labels) for sample in samples
         ],
         grid=grid,
+        task=task,
     )
 
 

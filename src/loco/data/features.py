@@ -135,7 +135,7 @@ class FeatureStore:
         Raises:
             FeatureError: the id could lead out of the folder.
         """
-        if not _is_safe(video_id):
+        if not is_file_name(video_id):
             raise FeatureError(
                 f"video {video_id!r}: an id that names files must be without "
                 "path separators, '..' and control characters"
@@ -152,7 +152,7 @@ class FeatureStore:
             name = "/".join(path.parts[-length:])
             video_id = name[len(before) : len(name) - len(after)]
             hidden = any(part.startswith(".") for part in path.parts[-length:])
-            if _is_safe(video_id) and not hidden:
+            if is_file_name(video_id) and not hidden:
                 found.append(video_id)
         # '{id}.npy' also matches the 'x_audio.npy' of video x
         taken = {other.replace("{id}", video_id) for video_id in found for other in others}
@@ -188,7 +188,7 @@ class FeatureStore:
 
     def _headers(self, video_id: str) -> list[Header | str]:
         """For each pattern what the file holds, or what is wrong with it."""
-        if not _is_safe(video_id):
+        if not is_file_name(video_id):
             return [
                 "the id of a video must be without path separators, '..' and control characters"
             ] * len(self.layout.patterns)
@@ -316,9 +316,11 @@ def _is_pattern(pattern: str) -> bool:
     return pattern.count("{id}") == 1 and not absolute and ".." not in path.parts
 
 
-def _is_safe(video_id: str) -> bool:
+def is_file_name(video_id: str) -> bool:
+    """Whether an id can stand in the name of a file, which then stays in its folder."""
     return (
         video_id not in ("", ".")
         and ".." not in video_id
-        and not any(char in "/\\" or ord(char) < 32 for char in video_id)
+        and not any(char in "/\\\x7f" or ord(char) < 32 for char in video_id)
+        and not any("\ud800" <= char <= "\udfff" for char in video_id)
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from loco.data.dataset import Key
 from loco.structures import Batch
@@ -113,6 +114,16 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return np.resize(order, -(-self.count // self.num_replicas) * self.num_replicas)
 
 
+class RepeatedBatchSampler(LengthBatchSampler, SequentialSampler):  # type: ignore[misc]
+    """The same batches in every epoch, as `overfit_batches` of Lightning wants them.
+
+    It is a `SequentialSampler` by name, as Lightning puts one of its own in place of any other.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Stays at the first one."""
+
+
 class ResumableLoader(DataLoader[Batch]):
     """A `DataLoader` over a `LengthBatchSampler` that a checkpoint can resume within an epoch.
 
@@ -141,3 +152,17 @@ class ResumableLoader(DataLoader[Batch]):
         for batch in super().__iter__():
             self._given = self._given[0], self._given[1] + 1
             yield batch
+
+
+GRACE_SECONDS = 20
+
+
+def leave_signals_to_parent(worker: int) -> None:
+    """Keep a loader's process reading when a terminal or a cluster signals all processes at once.
+
+    The training ends its batch, and its loaders with it; a batch that is lost to a signal would be
+    an error in the middle of a step.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))

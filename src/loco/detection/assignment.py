@@ -122,7 +122,7 @@ class RangeAssigner:
         segments = torch.cat([of_video.segments for of_video in events])
         counts = torch.tensor([len(of_video) for of_video in events])
         video = torch.arange(len(events)).repeat_interleave(counts)
-        return assign_batch(
+        return self.assign(
             points,
             grid.to_steps(segments).float().to(points.device),
             torch.cat([of_video.labels for of_video in events]).to(points.device),
@@ -130,6 +130,13 @@ class RangeAssigner:
             num_videos=len(events),
             num_classes=num_classes,
         )
+
+    def assign(
+        self, points: Tensor, segment_steps: Tensor, labels: Tensor, video: Tensor, *,
+        num_videos: int, num_classes: int,
+    ) -> Positives:  # fmt: skip
+        """What another rule overrides; arguments as `assign_batch`'s."""
+        return assign_batch(points, segment_steps, labels, video, num_videos, num_classes)
 
 
 def assign_batch(
@@ -157,7 +164,7 @@ def assign_batch(
     Raises:
         ValueError: shapes do not fit, or a label or video lies outside its range.
     """
-    _check(points, segment_steps, labels, video, num_videos, num_classes)
+    check_events(points, segment_steps, labels, video, num_videos, num_classes)
     dtype = torch.promote_types(torch.promote_types(points.dtype, segment_steps.dtype), torch.float)
     step, low, high, stride = points.to(dtype).unbind(1)
     # The order of precedence; events are rows from here on, so row-major order keeps it.
@@ -207,7 +214,7 @@ def assign(
     return cls, offsets
 
 
-def _check(
+def check_events(
     points: Tensor,
     segment_steps: Tensor,
     labels: Tensor,
@@ -215,6 +222,11 @@ def _check(
     num_videos: int,
     num_classes: int,
 ) -> None:
+    """Refuse shapes that do not fit, labels and videos outside their range.
+
+    Raises:
+        ValueError: says which.
+    """
     count = len(labels)
     if points.ndim != 2 or points.shape[1] != 4:
         raise ValueError(f"points must be of shape (P, 4), got {tuple(points.shape)}")

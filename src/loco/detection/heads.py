@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,7 +13,7 @@ from loco.nn.layers import MaskedConv1d, full_precision
 
 
 class ConvHead(nn.Module):
-    """Convolutions of kernel 3 with LayerNorm and ReLU between them: (B, T, C_in) → (B, T, out).
+    """Convolutions, LayerNorm and ReLU between them: (B, T, C_in) → (B, T, out_channels).
 
     The last one leaves autocast, since logits and distances are read in float32: bfloat16 would
     round the end of a minute's event by a quarter of a second.
@@ -47,3 +48,48 @@ def start_from_prior(head: ConvHead, prior: float = 0.01) -> None:
     """Let an untrained classification head give every class this probability (Lin et al. 2017)."""
     assert head.last.bias is not None
     nn.init.constant_(head.last.bias, -math.log((1 - prior) / prior))
+
+
+class PointHead(nn.Module):
+    """What happens at each point, and where it starts and ends; shared by all levels.
+
+    Args:
+        dim: channels D of a level.
+        num_classes: K.
+        num_levels: pyramid levels, each with a scale of its own for the offsets.
+        hidden: channels between the convolutions; None is `dim`.
+        class_aware: whether each class has offsets of its own, or a point one pair for all.
+        prior: probability that an untrained model gives every class.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        *,
+        num_levels: int,
+        hidden: int | None = None,
+        class_aware: bool = True,
+        prior: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.class_aware = class_aware
+        self.classify = ConvHead(dim, num_classes, hidden=hidden)
+        self.regress = ConvHead(dim, 2 * num_classes if class_aware else 2, hidden=hidden)
+        self.scales = nn.Parameter(torch.ones(num_levels))
+        start_from_prior(self.classify, prior)
+
+    def forward(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Levels of (B, T_l, D) and mask (B, T_l), P = ΣT_l points in all.
+
+        Returns:
+            logits (B, P, K); offsets (B, P, K, 2), or (B, P, 2) where classes share them, distances
+            to start and end in strides, ≥ 0; mask (B, P). What stands at points outside the mask
+            has no meaning.
+        """
+        logits, offsets = [], []
+        for (x, mask), scale in zip(levels, self.scales, strict=True):
+            logits.append(self.classify(x, mask))
+            distances = functional.relu(self.regress(x, mask) * scale)
+            offsets.append(distances.unflatten(2, (-1, 2)) if self.class_aware else distances)
+        return torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat([m for _, m in levels], 1)

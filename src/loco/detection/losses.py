@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.detection.assignment import Positives
+from loco.nn.processes import processes, summed
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -27,6 +29,11 @@ def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: floa
     if alpha >= 0:
         loss = loss * (alpha * targets + (1 - alpha) * (1 - targets))
     return loss
+
+
+def smoothed(targets: Tensor, smoothing: float) -> Tensor:
+    """Targets (…, K) of 0 and 1, drawn towards 1/(K + 1): each class's share."""
+    return (1 - smoothing) * targets + smoothing / (targets.shape[-1] + 1)
 
 
 def giou_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -57,9 +64,16 @@ class DetectionLoss(nn.Module):
 
     Args:
         regression: `giou` (the paper) or `diou` (UnAV's code).
+        regression_weight: factor on the regression loss.
+        label_smoothing: ε, how far the classification's targets are drawn towards 1/(K + 1).
+        quality_power: p; what a positive class costs is scaled by IoUᵖ of its predicted and its
+            true segment, and the IoU learns from it as well (TriDet); 0 is off.
         alpha, gamma: of the focal loss.
         normalizer: where the moving average starts; about the positives of a first batch.
         momentum: of the moving average.
+
+    Raises:
+        ValueError: a setting out of its range.
     """
 
     normalizer: Tensor
@@ -68,6 +82,9 @@ class DetectionLoss(nn.Module):
         self,
         *,
         regression: Literal["giou", "diou"] = "giou",
+        regression_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        quality_power: float = 0.0,
         alpha: float = 0.25,
         gamma: float = 2.0,
         normalizer: float = 250.0,
@@ -77,7 +94,17 @@ class DetectionLoss(nn.Module):
         losses = {"giou": giou_loss, "diou": diou_loss}
         if regression not in losses:
             raise ValueError(f"regression must be one of {sorted(losses)}, got {regression!r}")
+        for name, value, low, high in (
+            ("regression_weight", regression_weight, 0, math.inf),
+            ("label_smoothing", label_smoothing, 0, 1),
+            ("quality_power", quality_power, 0, math.inf),
+        ):
+            if not low <= value < high:
+                raise ValueError(f"{name} must lie in [{low}, {high}), got {value}")
         self.regression_loss = losses[regression]
+        self.regression_weight = regression_weight
+        self.label_smoothing = label_smoothing
+        self.quality_power = quality_power
         self.alpha = alpha
         self.gamma = gamma
         self.momentum = momentum
@@ -91,7 +118,8 @@ class DetectionLoss(nn.Module):
 
         Args:
             logits: (B, P, K).
-            offsets: (B, P, K, 2) predicted distances in strides.
+            offsets: (B, P, K, 2) predicted distances in strides; or (B, P, 2), common to the
+                classes, where the assigner gives a point one target: that counts once.
             mask: (B, P), True at real points.
             positives: the points that stand for events; those outside the mask do not count.
 
@@ -102,30 +130,41 @@ class DetectionLoss(nn.Module):
         video, point, label = (
             index[real] for index in (positives.video, positives.point, positives.label)
         )
+        true = positives.offsets[real].to(offsets.dtype)
+        predicted = offsets[video, point] if offsets.ndim == 3 else offsets[video, point, label]
         targets = torch.zeros_like(logits)
         targets[video, point, label] = 1
+        targets = smoothed(targets, self.label_smoothing)
         classification = focal_loss(logits, targets, self.alpha, self.gamma)
+        if self.quality_power > 0:
+            # an IoU of 0 has no finite slope
+            iou = (1 - giou_loss(predicted, true)).clamp(min=1e-8)
+            quality = torch.ones_like(classification)
+            quality[video, point, label] = iou**self.quality_power
+            classification = classification * quality
         classification = torch.where(mask.unsqueeze(-1), classification, 0).sum()
-        regression = self.regression_loss(
-            offsets[video, point, label], positives.offsets[real].to(offsets.dtype)
-        ).sum()
+        if offsets.ndim == 3:
+            first = _first_of_each(video * mask.shape[1] + point)
+            predicted, true = predicted[first], true[first]
+        regression = self.regression_weight * self.regression_loss(predicted, true).sum()
         normalizer = self.normalizer
         if self.training:
             points = len(torch.unique(video * mask.shape[1] + point))
-            normalizer = normalizer.lerp(self._mean_count(points), 1 - self.momentum)
+            count = summed(normalizer.new_tensor(float(points))).clamp(min=1)
+            normalizer = normalizer.lerp(count, 1 - self.momentum)
+        share = normalizer / processes()
         return {
-            "loss_cls": classification / normalizer,
-            "loss_reg": regression / normalizer,
+            "loss_cls": classification / share,
+            "loss_reg": regression / share,
             "normalizer": normalizer,
         }
 
-    def _mean_count(self, points: int) -> Tensor:
-        """The positive points of a process, on average over all of them; at least 1."""
-        count = self.normalizer.new_tensor(float(max(points, 1)))
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(count)
-            count /= torch.distributed.get_world_size()
-        return count
+
+def _first_of_each(number: Tensor) -> Tensor:
+    """Where a value of sorted numbers (M,) stands for the first time, (M,) bool."""
+    first = torch.ones_like(number, dtype=torch.bool)
+    first[1:] = number[1:] != number[:-1]
+    return first
 
 
 @torch.no_grad()

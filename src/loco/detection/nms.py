@@ -40,6 +40,7 @@ def soft_nms(
     min_score: float = 0.001,
     max_segments: int | None = 100,
     video: Tensor | None = None,
+    class_aware: bool = True,
 ) -> tuple[Tensor, ...]:
     """Gaussian soft-NMS within each class: a pick scales the others' scores by exp(−IoU² / σ).
 
@@ -51,6 +52,7 @@ def soft_nms(
         min_score: candidates whose score is or falls below this are dropped.
         max_segments: detections kept of a video, None for all.
         video: (N,) long, the video of each candidate; None if there is one video only.
+        class_aware: whether a pick weakens those of its own class alone, or those of all classes.
 
     Returns:
         segments (M, 2), weakened scores (M,), labels (M,), and video (M,) if `video` was given. By
@@ -69,7 +71,7 @@ def soft_nms(
         iou *= -1 / sigma
         return np.exp(iou, out=iou)
 
-    return _nms(segments, scores, labels, weaken, min_score, max_segments, video)
+    return _nms(segments, scores, labels, weaken, min_score, max_segments, video, class_aware)
 
 
 def hard_nms(
@@ -80,6 +82,7 @@ def hard_nms(
     min_score: float = 0.001,
     max_segments: int | None = 100,
     video: Tensor | None = None,
+    class_aware: bool = True,
 ) -> tuple[Tensor, ...]:
     """NMS within each class: a pick removes the others whose IoU with it reaches `iou_threshold`.
 
@@ -91,7 +94,7 @@ def hard_nms(
     def weaken(iou: Array) -> Array:
         return (iou < iou_threshold).astype(iou.dtype)
 
-    return _nms(segments, scores, labels, weaken, min_score, max_segments, video)
+    return _nms(segments, scores, labels, weaken, min_score, max_segments, video, class_aware)
 
 
 class _Candidates(NamedTuple):
@@ -119,6 +122,7 @@ def _nms(
     min_score: float,
     max_segments: int | None,
     video: Tensor | None,
+    class_aware: bool,
 ) -> tuple[Tensor, ...]:
     """Greedy NMS in waves: first among each video's best candidates, then more where need be.
 
@@ -131,7 +135,7 @@ def _nms(
     present = scores.detach().to("cpu", dtype).numpy()
     if not (np.isfinite(starts).all() and np.isfinite(ends).all() and np.isfinite(present).all()):
         raise ValueError("segments and scores must be finite")
-    label = labels.cpu().numpy()
+    label = labels.cpu().numpy() if class_aware else np.zeros(len(labels), dtype=np.int64)
     owner = np.zeros_like(label) if video is None else video.cpu().numpy()
 
     least = max(min_score, float(np.finfo(present.dtype).tiny))  # 0 is out of the running
@@ -247,10 +251,7 @@ class _Rows:
 
     A pick's own factor is 0, which takes it out of the running. Where the table of all pairs is
     small it is made at once and a pick is a look-up; else a row is worked out when asked for.
-
-    Args:
-        starts, ends: (R, n).
-        weaken: IoU → factor.
+    `starts` and `ends` are (R, n).
     """
 
     def __init__(self, starts: Array, ends: Array, weaken: _Weaken) -> None:

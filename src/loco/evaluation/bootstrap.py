@@ -94,3 +94,21 @@ def resampled(
         values[:, i] = [run(weights) for run in runs]
         progress()
     return values
+
+
+def paired_differences(
+    columns: Sequence[Columns],
+    num_videos: int,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[], None] = lambda: None,
+) -> list[tuple[float, float, float]]:
+    """How much the mAP of each other one is above the first's: difference and 95 % interval."""
+    runs = [WeightedMAP(of_run, num_videos) for of_run in columns]
+    values = resampled(runs, resamples, seed, progress)
+    scores = [run(np.ones(num_videos)) for run in runs]
+    result = []
+    for i in range(1, len(runs)):
+        low, high = np.nanpercentile(values[i] - values[0], [2.5, 97.5])
+        result.append((scores[i] - scores[0], float(low), float(high)))
+    return result

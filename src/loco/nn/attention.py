@@ -119,16 +119,28 @@ class GlobalAttention(Attention):
 
 
 class FixedWindowAttention(Attention):
-    """A query at t sees the real steps |j − t| ≤ ⌊w/2⌋ of the context (Longformer's window)."""
+    """A query at t sees the real steps |j − t| ≤ ⌊w/2⌋ of the context (Longformer's window).
 
-    def __init__(self, *, dim: int, heads: int, stride: int = 1, window_size: int = 8) -> None:
+    With `relative_bias` each head learns what to add to the logit of each distance j − t.
+    """
+
+    def __init__(
+        self, *, dim: int, heads: int, stride: int = 1, window_size: int = 8,
+        relative_bias: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(dim=dim, heads=heads, stride=stride)
         self.window_size = checked_window_size(window_size)
+        self.relative_bias = None
+        if relative_bias:
+            self.relative_bias = nn.Parameter(torch.empty(heads, 2 * (window_size // 2) + 1))
+            nn.init.trunc_normal_(self.relative_bias, std=(2 / dim) ** 0.5)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, context: Tensor, mask: Tensor
     ) -> Tensor:
-        return sliding_window_attention(query, key, value, mask[:, None], self.window_size // 2)
+        return sliding_window_attention(
+            query, key, value, mask[:, None], self.window_size // 2, self.relative_bias
+        )
 
 
 def checked_window_size(window_size: int) -> int:
@@ -139,18 +151,21 @@ def checked_window_size(window_size: int) -> int:
 
 
 def global_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-    """softmax(q·k/√d)·v over the visible keys.
+    """softmax(q·k/√d)·v over the visible keys, in memory O(T): no table of T × T is kept.
 
     Args:
         query, key, value: (B, H, T, d).
         visible: (B, H or 1, T) bool, the keys that may be seen; a query with none gets 0.
     """
-    return masked_attention(query, key, value, visible.unsqueeze(-2))
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=visible.unsqueeze(-2)
+    )
 
 
 def sliding_window_attention(
-    query: Tensor, key: Tensor, value: Tensor, visible: Tensor, radius: int
-) -> Tensor:
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor, radius: int,
+    bias: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Attention of each query t to the visible keys |j − t| ≤ radius, in O(T·radius).
 
     Queries go in blocks, each against the stretch of keys that its queries can see.
@@ -159,9 +174,10 @@ def sliding_window_attention(
         query, key, value: (B, H, T, d).
         visible: (B, H or 1, T) bool; a query without a visible key gets 0.
         radius: steps to either side.
+        bias: (H, 2·radius + 1), added to the logits of the keys at j − t = −radius … radius.
     """
     num_steps = query.shape[2]
-    if radius >= num_steps - 1:
+    if radius >= num_steps - 1 and bias is None:
         return global_attention(query, key, value, visible)
     block = max(2 * radius, 4)
     stretch = block + 2 * radius
@@ -176,13 +192,22 @@ def sliding_window_attention(
         block, device=query.device
     ).unsqueeze(1)
     allowed = seen.unsqueeze(-2) & (reach >= 0) & (reach <= 2 * radius)
-    attended = masked_attention(queries, keys, values, allowed)
+    if bias is not None:
+        bias = bias[:, reach.clamp(0, 2 * radius)].unsqueeze(1)
+    attended = masked_attention(queries, keys, values, allowed, bias)
     return attended.flatten(2, 3)[:, :, :num_steps]
 
 
-def masked_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
-    """Attention (…, Q, d) → (…, K, d) where `allowed` (…, Q or 1, K); nothing allowed gives 0."""
+def masked_attention(
+    query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Attention (…, Q, d) → (…, K, d) where `allowed` (…, Q or 1, K); nothing allowed gives 0.
+
+    `bias`, broadcast to (…, Q, K), is added to the logits.
+    """
     scores = query * query.shape[-1] ** -0.5 @ key.mT
+    if bias is not None:
+        scores = scores + bias
     scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1).masked_fill(~allowed, 0)
     return weights.to(value.dtype) @ value

@@ -10,15 +10,43 @@ from loco.nn.blocks import BlockFactory
 from loco.nn.layers import MaskedConv1d, sinusoid_positions, zero_padding
 
 
-class UnimodalEncoder(nn.Module):
-    """Masked convolutions embed one stream, transformer blocks relate its steps.
+class StreamEmbedding(nn.Module):
+    """Masked convolutions embed one stream.
+
+    Args:
+        in_channels: feature channels C of the stream.
+        dim: width D.
+        num_convs: convolutions (kernel 3, LayerNorm, ReLU).
+        positions: whether sinusoids of the absolute step are added after them.
+    """
+
+    def __init__(
+        self, in_channels: int, dim: int, *, num_convs: int, positions: bool = True
+    ) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            MaskedConv1d(in_channels if i == 0 else dim, dim, bias=False) for i in range(num_convs)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_convs))
+        self.positions = positions
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, C) → (B, T, D); what stands in padding has no meaning."""
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = functional.relu(norm(conv(x, mask)))
+        if self.positions:
+            x = x + sinusoid_positions(x.shape[1], x.shape[2], like=x)
+        return x
+
+
+class UnimodalEncoder(StreamEmbedding):
+    """An embedded stream whose steps transformer blocks relate to one another.
 
     Args:
         in_channels: feature channels C of the stream.
         block: makes the transformer blocks, of width D.
-        num_convs: embedding convolutions (kernel 3, LayerNorm, ReLU).
+        num_convs, positions: of the embedding.
         num_blocks: transformer blocks; 0 leaves the embedding alone.
-        positions: whether sinusoids of the absolute step are added after the embedding.
         attention: which steps of its own a query of the blocks sees.
     """
 
@@ -32,21 +60,12 @@ class UnimodalEncoder(nn.Module):
         positions: bool = True,
         attention: AttentionFactory = GlobalAttention,
     ) -> None:
-        super().__init__()
-        dim = block.dim
-        self.convs = nn.ModuleList(
-            MaskedConv1d(in_channels if i == 0 else dim, dim, bias=False) for i in range(num_convs)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_convs))
+        super().__init__(in_channels, block.dim, num_convs=num_convs, positions=positions)
         self.blocks = nn.ModuleList(block(attention=attention) for _ in range(num_blocks))
-        self.positions = positions
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, T, C) → (B, T, D), 0 in padding."""
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = functional.relu(norm(conv(x, mask)))
-        if self.positions:
-            x = x + sinusoid_positions(x.shape[1], x.shape[2], like=x)
+        x = super().forward(x, mask)
         for block in self.blocks:
             x = block(x, mask)
         return zero_padding(x, mask)

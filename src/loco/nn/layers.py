@@ -88,6 +88,24 @@ def linear(in_features: int, out_features: int) -> nn.Linear:
     return layer
 
 
+class MaskedGroupNorm(nn.GroupNorm):
+    """GroupNorm of (B, T, D) over a group's channels and the real steps alone.
+
+    Padding, whatever stands in it, moves no statistics; what is left there has no meaning.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        groups = zero_padding(x, mask).unflatten(2, (self.num_groups, -1))
+        real = mask[:, :, None, None]
+        count = mask.sum(1).clamp(min=1)[:, None, None, None] * groups.shape[3]
+        mean = groups.sum((1, 3), keepdim=True) / count
+        centred = torch.where(real, groups - mean, 0)
+        variance = centred.square().sum((1, 3), keepdim=True) / count
+        normed = (centred * (variance + self.eps).rsqrt()).flatten(2)
+        return normed * self.weight + self.bias
+
+
 class ScaledDropPath(nn.Module):
     """A learnable scale for each channel of a residual branch, which a sample may skip in training.
 
@@ -114,12 +132,13 @@ class ScaledDropPath(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a hidden width of `expansion`·D and GELU between them."""
+    """Two linear layers with GELU between them, `expansion`·D or `hidden` wide."""
 
-    def __init__(self, dim: int, *, expansion: int = 4) -> None:
+    def __init__(self, dim: int, *, expansion: int = 4, hidden: int | None = None) -> None:
         super().__init__()
-        self.expand = linear(dim, expansion * dim)
-        self.contract = linear(expansion * dim, dim)
+        width = expansion * dim if hidden is None else hidden
+        self.expand = linear(dim, width)
+        self.contract = linear(width, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.contract(functional.gelu(self.expand(x)))

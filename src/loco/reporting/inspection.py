@@ -109,6 +109,17 @@ def has_windows(module: LocalizationModule) -> bool:
     return bool(blocks) and all(hasattr(block.attention, "target_points") for block in blocks)
 
 
+def left_out(module: LocalizationModule) -> list[str]:
+    """What no figure can show of a detector, since it has not got it; a line each."""
+    name = type(module.detector).__name__
+    lines = []
+    if not spaces(module):
+        lines.append(f"similarity matrices: {name} has no encoders of its own for each modality")
+    if not has_windows(module):
+        lines.append(f"target windows: {name} has no attention that moves its windows")
+    return lines
+
+
 def _embed(module: LocalizationModule) -> Callable[..., tuple[Tensor, Tensor]] | None:
     return getattr(getattr(module.detector, "correspondence", None), "embed", None)
 

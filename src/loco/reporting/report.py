@@ -6,10 +6,6 @@ The page is `report_template.html`; its tokens @@NAME@@ are filled here, charts 
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import json
 import logging
 import re
 from collections import Counter
@@ -24,7 +20,6 @@ import numpy as np
 from hydra.errors import InstantiationException
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
-from PIL import Image
 
 from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
@@ -40,14 +35,18 @@ from loco.reporting.figures import (
     plot_map,
     plot_validation,
 )
-from loco.reporting.figures.style import COLORS, GRID, INK, SEQUENTIAL, SOFT, svg_text
+from loco.reporting.figures.style import SEQUENTIAL
 from loco.reporting.inspection import (
     SPACE_NAMES,
     Space,
     VideoSimilarity,
+    left_out,
     similarities,
     spaces,
 )
+from loco.reporting.page import escaped, inline_svg, png_uri, script_json
+from loco.reporting.provenance import provenance_html
+from loco.runs.files import write_text
 from loco.runs.results import TABLE_COLUMNS
 from loco.runs.run_folder import RunFolder
 from loco.structures import Events
@@ -56,8 +55,6 @@ from loco.training.module import LocalizationModule
 log = logging.getLogger(__name__)
 
 MAX_VIDEOS = 100  # that can be looked at in the page
-MAX_PIXELS = 72  # of a similarity matrix, to a side
-PAGE_COLORS = {INK: "--ink", SOFT: "--soft", GRID: "--grid", COLORS[0]: "--hit"}
 
 
 def write_report(
@@ -91,9 +88,7 @@ def write_report(
     values = report.values()
     page = re.sub(r"@@([A-Z_]+)@@", lambda match: values[match[1]], template)
     path = report.run.path / "report.html"
-    unfinished = path.with_suffix(".html.part")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, page)
     return path
 
 
@@ -140,24 +135,27 @@ class _Report:
         seen = self._or_else("similarity matrices", lambda: self._similarities(shown), {})
         charts = self._charts(details, seen)
         return {
-            "TITLE": html.escape(run.path.resolve().name),
-            "COMMAND": f"<pre>{html.escape(run.command)}</pre>" if run.command else "",
+            "TITLE": escaped(run.path.resolve().name),
+            "COMMAND": (f"<pre>{escaped(run.command)}</pre>" if run.command else "")
+            + provenance_html(run.path),
             "NUMBERS": _numbers(rows),
             "CAPTION": f"Test mAP in percent, {len(run.predictions)} videos.",
             "CHARTS": "\n".join(charts),
             "CLASSES": _classes(details["per_class"], truth, names) if details else "",
-            "DATA": _script_json(self._data(shown, names, seen)),
-            "CONFIG": html.escape(OmegaConf.to_yaml(run.config)),
-            "MISSING": "".join(f"<li>{html.escape(line)}</li>" for line in self.missing),
+            "DATA": script_json(self._data(shown, names, seen)),
+            "CONFIG": escaped(OmegaConf.to_yaml(run.config)),
+            "MISSING": "".join(f"<li>{escaped(line)}</li>" for line in self.missing),
         }
 
     def _or_else(self, what: str, make: Callable[[], Any], otherwise: Any) -> Any:
         """What `make` returns, or a note in the page why it is not there."""
         try:
             return make()
-        except (LocoError, InstantiationException, ValueError, OSError) as error:
-            self.missing.append(f"No {what}: {error}")
-            log.warning("report: no %s: %s", what, error)
+        except Exception as error:  # whatever a damaged file or a stranger's part can raise
+            expected = isinstance(error, LocoError | InstantiationException | ValueError | OSError)
+            reason = str(error) if expected else f"{type(error).__name__}: {error}"
+            self.missing.append(f"No {what}: {reason}")
+            log.warning("report: no %s: %s", what, reason)
             return otherwise
 
     # -- charts -----------------------------------------------------------------------------------
@@ -166,35 +164,28 @@ class _Report:
         self, details: dict[str, Any] | None, seen: Mapping[Space, list[VideoSimilarity]]
     ) -> list[str]:
         run = self.run
-        figures = [plot_map({"this run": run.metrics})]
+        figures: dict[str, Callable[[], Figure]] = {
+            "mAP": lambda: plot_map({"this run": run.metrics})
+        }
         trained = not str(run.config.get("task", "")).startswith("loco.runs.evaluate.")
         curves = self._or_else("training curves", lambda: run.log, {}) if trained else {}
         if "train/loss" in curves:
-            figures.append(plot_losses(curves))
+            figures["losses"] = lambda: plot_losses(curves)
         if "val/mAP" in curves:
-            figures.append(plot_validation(curves))
+            figures["validation"] = lambda: plot_validation(curves)
         if "lcc/temperature" in curves:
-            figures.append(plot_correspondence(curves))
+            figures["correspondence"] = lambda: plot_correspondence(curves)
         if details:
             diagnosis = details["diagnosis"]
-            figures.append(plot_errors({"": diagnosis}))
-            figures.append(plot_characteristics({"": diagnosis}))
+            figures["mistakes"] = lambda: plot_errors({"": diagnosis})
+            figures["kinds of events"] = lambda: plot_characteristics({"": diagnosis})
         if seen:
-            grid = next(iter(seen.values()))[0].grid
-            reach = round(20 * grid.fps / grid.stride)
-            coherence = {
-                SPACE_NAMES[space]: similarity_by_distance(
-                    [video.matrix for video in of_space],
-                    [video.events.segments.numpy() for video in of_space],
-                    grid,
-                    reach,
-                )
-                for space, of_space in seen.items()
-            }
-            figures.append(plot_coherence(coherence, grid))
-        return [
-            f"<figure>{inline_svg(figure, f'f{i}')}</figure>" for i, figure in enumerate(figures)
-        ]
+            figures["coherence"] = lambda: _coherence(seen)
+        drawn = (
+            self._or_else(f"chart of {what}", lambda: inline_svg(make(), f"f{i}"), "")  # noqa: B023
+            for i, (what, make) in enumerate(figures.items())
+        )
+        return [f"<figure>{chart}</figure>" for chart in drawn if chart]
 
     # -- videos -----------------------------------------------------------------------------------
 
@@ -204,6 +195,7 @@ class _Report:
             return {}
         module = self.run.module() if self.module is None else self.module.eval()
         if not spaces(module):
+            self.missing.append(f"No {left_out(module)[0]}.")
             return {}
         data = self.run.data
         data.setup("test")
@@ -231,7 +223,7 @@ class _Report:
                 end = video.grid.to_seconds(len(video.matrix) - 0.5)
                 entry = {
                     "scale": place,
-                    "image": _png(video.matrix, float(low), float(high)),
+                    "image": png_uri(video.matrix, float(low), float(high)),
                     "start": video.grid.to_seconds(-0.5),
                     "end": end,
                     "std": float(video.matrix.std()),
@@ -255,6 +247,21 @@ class _Report:
         }
 
 
+def _coherence(seen: Mapping[Space, list[VideoSimilarity]]) -> Figure:
+    grid = next(iter(seen.values()))[0].grid
+    reach = round(20 * grid.fps / grid.stride)
+    coherence = {
+        SPACE_NAMES[space]: similarity_by_distance(
+            [video.matrix for video in of_space],
+            [video.events.segments.numpy() for video in of_space],
+            grid,
+            reach,
+        )
+        for space, of_space in seen.items()
+    }
+    return plot_coherence(coherence, grid)
+
+
 def _numbers(rows: Mapping[str, Mapping[str, float]]) -> str:
     """The table of mAP, a row for each system, in percent."""
     heads = "".join(
@@ -262,7 +269,7 @@ def _numbers(rows: Mapping[str, Mapping[str, float]]) -> str:
         for c in TABLE_COLUMNS
     )
     body = "".join(
-        f'<tr><th scope="row">{html.escape(name)}</th>'
+        f'<tr><th scope="row">{escaped(name)}</th>'
         + "".join(f"<td>{100 * metrics[c]:.1f}</td>" for c in TABLE_COLUMNS)
         + "</tr>"
         for name, metrics in rows.items()
@@ -280,7 +287,7 @@ def _classes(
     for name in sorted(rated, key=lambda name: -(rated[name]["mAP"] or 0.0)):
         half, average = (100 * (rated[name][key] or 0.0) for key in ("mAP@0.5", "mAP"))
         rows.append(
-            f'<tr><th scope="row">{html.escape(name)}</th><td>{counts[name] or ""}</td>'
+            f'<tr><th scope="row">{escaped(name)}</th><td>{counts[name] or ""}</td>'
             f"<td>{half:.1f}</td><td>{average:.1f}</td>"
             f'<td class="bar"><span style="width:{average:.1f}%"></span></td></tr>'
         )
@@ -292,44 +299,3 @@ def _compact(events: Events) -> list[list[int]]:
     scores = np.ones(len(events)) if events.scores is None else events.scores.numpy()
     table = np.column_stack([100 * events.segments.numpy(), events.labels.numpy(), 1000 * scores])
     return np.round(table).astype(int).tolist()
-
-
-def _png(matrix: np.ndarray, low: float, high: float) -> str:
-    """A matrix as a small PNG of 64 colours in a data URI; row 0 at the bottom."""
-    steps = len(matrix)
-    side = min(steps, MAX_PIXELS)
-    edges = np.linspace(0, steps, side + 1).round().astype(int)[:-1]
-    sizes = np.diff(np.append(edges, steps))
-    means = np.add.reduceat(np.add.reduceat(matrix, edges, 0), edges, 1) / np.outer(sizes, sizes)
-    levels = np.clip((means - low) / max(high - low, 1e-9) * 63, 0, 63).round().astype(np.uint8)
-    image = Image.fromarray(levels[::-1].copy(), mode="P")
-    palette = matplotlib.colormaps[SEQUENTIAL](np.linspace(0, 1, 64))[:, :3]
-    image.putpalette((255 * palette).round().astype(np.uint8).tobytes())
-    stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-def inline_svg(figure: Figure, prefix: str) -> str:
-    """A figure for the page: as wide as its place, in colours that follow the page's.
-
-    Args:
-        prefix: makes the ids in it unique in the page.
-    """
-    width, height = figure.get_size_inches()
-    figure.set_size_inches(0.84 * width, 0.84 * height)  # larger text in a small place
-    text = svg_text(figure)
-    head = text[: text.index(">") + 1]
-    box = re.search(r'viewBox="[^"]*"', head)
-    assert box
-    inside = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}-", text[len(head) :])
-    for color, name in PAGE_COLORS.items():
-        inside = inside.replace(color.lower(), f"var({name})")
-    title = html.escape(figure.axes[0].get_title(loc="left"))
-    return f'<svg {box[0]} role="img" aria-label="{title}">{inside}'
-
-
-def _script_json(content: Any) -> str:
-    """JSON that cannot end the script element that it stands in."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -29,6 +29,7 @@ from loco.reporting.inspection import (
     SPACE_NAMES,
     cross_similarity,
     has_windows,
+    left_out,
     spaces,
     target_windows,
 )
@@ -119,6 +120,8 @@ class WandbMedia(lightning.Callback):
                 ("windows/*", "epoch"),
             ):
                 run.define_metric(names, step_metric=step)
+            if lacks := left_out(pl_module):
+                log.info("W&B gets no %s", "; no ".join(lacks))
 
     def on_validation_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Draw while the averaged weights are in place; the metric is complete by now."""
@@ -132,12 +135,13 @@ class WandbMedia(lightning.Callback):
         self.validations += 1
         if not is_due and not is_last:
             return
-        content = {"val/per_class": per_class_table(per_class, pl_module.class_names)}
-        try:
-            content |= self.pictures(trainer, pl_module)
-        except Exception as error:  # a picture that cannot be drawn ends no training
-            log.warning("no W&B pictures: %s: %s", type(error).__name__, error)
-        run.log(content | {"epoch": trainer.current_epoch})
+        table = {"val/per_class": per_class_table(per_class, pl_module.class_names)}
+        contents = {"table": lambda: table, "pictures": lambda: self.pictures(trainer, pl_module)}
+        for what, make in contents.items():
+            try:
+                run.log(make() | {"epoch": trainer.current_epoch})
+            except Exception as error:  # a picture that cannot be drawn or sent ends no training
+                log.warning("no W&B %s: %s: %s", what, type(error).__name__, error)
 
     def pictures(self, trainer: lightning.Trainer, module: LocalizationModule) -> dict[str, Any]:
         """Timelines, cross-similarity matrices and window sizes of the fixed videos."""
@@ -153,7 +157,12 @@ class WandbMedia(lightning.Callback):
         ):
             content[f"timeline/{video_id}"] = picture(
                 plot_timeline(
-                    true, {"LoCo": found}, module.class_names, duration, self.min_score, video_id
+                    true,
+                    {type(module.detector).__name__: found},
+                    module.class_names,
+                    duration,
+                    self.min_score,
+                    video_id,
                 )
             )
         similarity = {

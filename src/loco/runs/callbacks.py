@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from omegaconf import DictConfig, OmegaConf
 
 from loco.data.datamodule import AVDataModule
 from loco.training.module import LocalizationModule
@@ -25,9 +25,14 @@ log = logging.getLogger(__name__)
 
 
 def build_callbacks(config: DictConfig) -> list[Callback]:
-    """The callbacks of the config, those that are not set to null."""
+    """The callbacks of the config, those that are not set to null.
+
+    Without `trainer.enable_checkpointing` those that save are left out, too.
+    """
     callbacks = config.get("callbacks") or {}
-    return [instantiate(callback) for callback in callbacks.values() if callback]
+    built = [instantiate(callback) for callback in callbacks.values() if callback]
+    saving = OmegaConf.select(config, "trainer.enable_checkpointing", default=True)
+    return [c for c in built if saving is not False or not isinstance(c, Checkpoint)]
 
 
 def call_on_results(

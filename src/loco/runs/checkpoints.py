@@ -27,12 +27,13 @@ NEEDED = ("model", "data", "visual_channels", "audio_channels", "class_names")
 MODEL_KEYS = ("model", "attention", "correspondence")
 
 
-def find_checkpoint(path: str | Path, best: bool = False) -> Path:
+def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_path") -> Path:
     """A checkpoint file, or a run's folder: its newest `last.ckpt`.
 
     Args:
         path: of either.
         best: in a folder, rather the newest `best.ckpt`, which is what a run tests.
+        setting: what errors call the path.
 
     Raises:
         CheckpointError: there is none.
@@ -41,12 +42,12 @@ def find_checkpoint(path: str | Path, best: bool = False) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise CheckpointError(f"ckpt_path={path}: expected a checkpoint or a run's folder")
+        raise CheckpointError(f"{setting}={path}: expected a checkpoint or a run's folder")
     for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt",):
         found = sorted(path.rglob(name), key=lambda file: file.stat().st_mtime)
         if found:
             return found[-1]
-    raise CheckpointError(f"ckpt_path={path}: no last.ckpt in this folder")
+    raise CheckpointError(f"{setting}={path}: no last.ckpt in this folder")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -79,6 +80,34 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return checkpoint
 
 
+def start_from(module: LocalizationModule, file: Path) -> str:
+    """Begin with the weights of another training's checkpoint; says which.
+
+    They must hold all that the module has, by name and shape; what they hold besides, such as the
+    experts of other tasks, is left.
+
+    Args:
+        module: gets the weights.
+        file: the checkpoint.
+
+    Raises:
+        CheckpointError: they lack something; names it.
+    """
+    checkpoint = load_checkpoint(file)
+    given, own = checkpoint["state_dict"], module.state_dict()
+    lacking = [
+        name for name, value in own.items()
+        if name not in given or given[name].shape != value.shape
+    ]  # fmt: skip
+    if lacking:
+        raise CheckpointError(
+            f"init_from={file}: its weights do not fit this model: {len(lacking)} of {len(own)} "
+            f"are missing or of another shape, such as {lacking[0]}"
+        )
+    module.load_state_dict({name: given[name] for name in own})
+    return describe_checkpoint(file, checkpoint)
+
+
 def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
     """A module from one's own config: parts, channels and class names."""
     parts = OmegaConf.create({key: config[key] for key in MODEL_KEYS if key in config})
@@ -96,6 +125,12 @@ def restore_module(
             weights do not fit them.
     """
     config = checkpoint["hyper_parameters"]
+    if isinstance(config["class_names"], dict):
+        tasks = ", ".join(config["class_names"])
+        raise CheckpointError(
+            f"{file}: of a training of several tasks; each has a folder of its own in the run's, "
+            f"with a checkpoint of its part ({tasks})"
+        )
     detector = build_trusted(config["model"], file, trust, CheckpointError, **_sizes(config))
     module = LocalizationModule(detector, config["class_names"], config=config)
     try:
@@ -172,8 +207,12 @@ def describe_checkpoint(file: Path, checkpoint: Mapping[str, Any]) -> str:
     return f"{file.name} of epoch {checkpoint['epoch'] + 1}{averaged}"
 
 
-def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]) -> int:
+def check_resumes(
+    file: Path, module: LocalizationModule, config: dict[str, Any], max_epochs: int | None = None
+) -> int:
     """Refuse to go on with other weights than a checkpoint's; tell what else is different.
+
+    Tells, too, where no epoch of `max_epochs` is left to be trained.
 
     Returns:
         the optimiser steps that were done.
@@ -183,7 +222,7 @@ def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]
     """
     checkpoint = load_checkpoint(file)
     kept, state = checkpoint["hyper_parameters"], checkpoint["state_dict"]
-    then, now = (flat(OmegaConf.create(settings)) for settings in (kept, config))
+    then, now = (flat(settings) for settings in (kept, config))
     differing = {
         key: key if key == "class_names" else f"{key} {then.get(key)} → {now.get(key)}"
         for key in sorted(then.keys() | now.keys())
@@ -197,6 +236,12 @@ def check_resumes(file: Path, module: LocalizationModule, config: dict[str, Any]
             f"{file}: cannot go on with another model; give the overrides of its run again "
             f"(it had → now: {', '.join(changed)})"
         )
+    done = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if max_epochs is not None and 0 <= max_epochs <= done:
+        log.warning(
+            "%s: has trained for %d epochs, and trainer.max_epochs is %d: it is only tested again; "
+            "a larger one goes on", file, done, max_epochs,
+        )  # fmt: skip
     if differing:
         log.warning("going on with other settings than before: %s", ", ".join(differing.values()))
     return int(checkpoint["global_step"])

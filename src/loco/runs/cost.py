@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,17 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from loco.runs.files import write_text
 from loco.runs.results import write_json
-from loco.runs.settings import absolute_paths
+from loco.runs.settings import absolute_paths, only_used_groups
 from loco.structures import Batch, Events, TimeGrid
 
 log = logging.getLogger(__name__)
+
+FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""Attention as a CPU does it, whose operations PyTorch's counter leaves out."""
 
 
 def measure(config: DictConfig) -> dict[str, float | str]:
@@ -31,7 +35,7 @@ def measure(config: DictConfig) -> dict[str, float | str]:
     Returns:
         what `model_cost` returns.
     """
-    config = absolute_paths(config)
+    config = only_used_groups(absolute_paths(config))
     output, sizes = Path(config.output_dir), config.cost
     torch.manual_seed(config.seed)
     model = instantiate(
@@ -51,7 +55,7 @@ def measure(config: DictConfig) -> dict[str, float | str]:
         device=torch.device("cuda" if use_gpu else "cpu"),
     )
     output.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, output / "config.yaml", resolve=True)
+    write_text(output / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_json(output / "cost.json", cost)
     log.info("%s: cost.json: %s", output, ", ".join(f"{k} {v}" for k, v in cost.items()))
     return cost
@@ -85,7 +89,7 @@ def model_cost(
 
     model.eval()
     with torch.no_grad():
-        with FlopCounterMode(display=False) as counter:
+        with operations() as counter:
             model(one.visual, one.audio, one.mask)
         product = torch.randn(2048, 2048, device=device)
         matmul = 2 * 2048**3 / seconds(lambda: product @ product) / 1e9
@@ -105,6 +109,52 @@ def model_cost(
         "steps": steps,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+def training_cost(
+    model: nn.Module,
+    channels: tuple[int, int],
+    steps: int,
+    grid: TimeGrid,
+    epoch_seconds: Sequence[float],
+) -> dict[str, float]:
+    """What a training that is over took: for comparisons of systems.
+
+    Args:
+        model: the detector.
+        channels: of sight and of sound.
+        steps: T, the length of a video that operations are counted of.
+        grid: of the features.
+        epoch_seconds: of the training of each epoch.
+
+    Returns:
+        `parameters`; `gflop`, 2 × MAC of one video's forward pass, where the model has a
+        `forward(visual, audio, mask)`; `epoch_s`, the median, where an epoch was timed.
+    """
+    cost: dict[str, float] = {"parameters": sum(p.numel() for p in model.parameters())}
+    device = next(model.parameters()).device
+    one = random_batch(1, steps, *channels, grid).to(device)
+    training = model.training
+    try:
+        with torch.no_grad(), operations() as counter:
+            model.eval()(one.visual, one.audio, one.mask)
+        cost["gflop"] = round(counter.get_total_flops() / 1e9, 3)
+    except (NotImplementedError, TypeError):  # a detector of one's own may have no such forward
+        log.debug("operations of %s are not counted", type(model).__name__)
+    finally:
+        model.train(training)
+    if epoch_seconds:
+        cost["epoch_s"] = round(statistics.median(epoch_seconds), 2)
+    return cost
+
+
+def operations() -> FlopCounterMode:
+    """Counts the operations (2 × MAC) of what runs within it: `.get_total_flops()`."""
+
+    def fused(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+    return FlopCounterMode(display=False, custom_mapping={FUSED_ON_CPU: fused})
 
 
 def median_seconds(

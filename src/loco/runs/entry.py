@@ -5,25 +5,34 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
-from loco.errors import LocoError
+from loco.errors import Interrupted, LocoError, SettingError
 from loco.runs.configs import layout_of
+from loco.runs.hydra_notes import remove_empty_run
 from loco.runs.streams import replace_unshowable
+from loco.runs.words import quoted_override
 
 log = logging.getLogger("loco")
 
 
 OmegaConf.register_new_resolver("layout_of", layout_of, replace=True)
-USER_ERRORS = (LocoError, InstantiationException, OmegaConfBaseException)
+USER_ERRORS = (LocoError, InstantiationException, OmegaConfBaseException, OSError)
 
 
 def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
@@ -33,16 +42,75 @@ def user_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any
     def wrapped(config: DictConfig) -> Any:
         quieten()
         try:
-            return main(config)
+            with raising_on_sigterm():
+                return main(config)
         except USER_ERRORS as error:
+            remove_empty_run()
             print(f"error: {readable(error)}", file=sys.stderr)
             sys.exit(getattr(error, "exit_code", 1))
-        except KeyboardInterrupt:
-            print(f"interrupted; ckpt_path={config.output_dir} goes on from its last epoch, "
-                  "and resume_sweep=true with a sweep", file=sys.stderr)  # fmt: skip
-            sys.exit(130)
+        except (KeyboardInterrupt, Interrupted) as end:
+            print(f"interrupted; {how_to_go_on(config)}", file=sys.stderr)
+            remove_empty_run()
+            sys.exit(getattr(end, "exit_code", 130))
 
     return wrapped
+
+
+@contextmanager
+def raising_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, unless a cluster's launcher handles it itself."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _raise_interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise_interrupted(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number)
+
+
+def how_to_go_on(config: DictConfig) -> str:
+    """Which command goes on with what was interrupted, ready to be pasted."""
+    if "resume_sweep" not in config:
+        return "start it again"
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        sweep = quoted_override("resume_sweep", HydraConfig.get().sweep.dir)
+        return f"the same command with {sweep} goes on"
+    folder = Path(config.output_dir)
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        return f"go on with: loco train {quoted_override('ckpt_path', folder)}"
+    return f"{folder}: nothing was saved yet"
+
+
+@contextmanager
+def naming_settings() -> Iterator[None]:
+    """Make a line of what Lightning has against a setting of the trainer.
+
+    Raises:
+        SettingError: what it says.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_refusal(error):
+            raise
+        raise SettingError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether it was Lightning that raised an error, about its settings."""
+    if type(error).__name__ == "MisconfigurationException":
+        return True
+    last = None if error is None else error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    name = "" if last is None else str(last.tb_frame.f_globals.get("__name__", ""))
+    return isinstance(error, ValueError) and name.startswith("lightning.")
 
 
 def quieten() -> None:
@@ -61,8 +129,12 @@ def quieten() -> None:
 def readable(error: Exception) -> str:
     """An error's message without what libraries wrap around it."""
     if isinstance(error, InstantiationException):
-        if isinstance(error.__cause__, LocoError | ValueError):
-            return str(error.__cause__)
+        cause = error.__cause__
+        if isinstance(cause, LocoError):
+            return str(cause)
+        if isinstance(cause, ValueError) or _is_refusal(cause):
+            key = re.search(r"full_key: (\S+)\s*$", str(error))
+            return (f"{key[1]}: " if key else "") + " ".join(str(cause).split())
         if unknown := re.match(r"Error locating target '([^']+)'", str(error)):
             return (
                 f"{unknown[1]}: there is no such part; a file of your own is found if its folder "
@@ -71,6 +143,8 @@ def readable(error: Exception) -> str:
         return " ".join(str(error).split())
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}=… is needed; --help says more"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     message = str(error)
     if message.startswith("Caught "):  # raised in a loader's process, its traceback in the text
         return message.strip().splitlines()[-1].partition(": ")[2]

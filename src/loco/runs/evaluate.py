@@ -18,6 +18,9 @@ from loco.runs.checkpoints import (
     load_checkpoint,
     restore_module,
 )
+from loco.runs.entry import naming_settings
+from loco.runs.files import write_text
+from loco.runs.provenance import noting
 from loco.runs.results import (
     metrics_table,
     show,
@@ -32,6 +35,7 @@ from loco.runs.trusted import build_trusted
 log = logging.getLogger(__name__)
 
 
+@naming_settings()
 def evaluate(config: DictConfig) -> dict[str, float]:
     """Repeat the test of a checkpoint, which knows its model and its data.
 
@@ -47,26 +51,29 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     tested = describe_checkpoint(file, checkpoint)
     config = absolute_paths(config)
     settings = reading_data(module.hparams["data"], config.data)
-    settings.class_names = module.class_names
     data: AVDataModule = build_trusted(settings, file, trust)
+    data.known_classes = module.class_names  # not a setting: `${x}` and `???` are names, too
     data.setup("test")
     check_fits(file, module, data)
     callbacks = build_callbacks(config)
     trainer: lightning.Trainer = instantiate(config.trainer, logger=False, callbacks=callbacks)
-    trainer.test(module, datamodule=data, verbose=False)
-    metrics = test_metrics(module)
-    if trainer.is_global_zero:
-        output, test = Path(config.output_dir), tested_videos(data, module)
-        output.mkdir(parents=True, exist_ok=True)
-        evaluated = dict(module.hparams) | {
-            "data": settings, "output_dir": str(output), "task": "loco.runs.evaluate.evaluate",
-        }  # fmt: skip
-        OmegaConf.save(evaluated, output / "config.yaml", resolve=True)
-        write_results(output, module, metrics, test)
-        title = f"{data.test_split} mAP, {len(test)} videos"
-        show(metrics_table({file.name: metrics}, title, tested=tested))
-        log.info("%s: metrics.json, predictions.json, config.yaml", output)
-        call_on_results(callbacks, output, module, data)
-        if trainer.limit_test_batches == 1 and data.missing == "error":
-            tell_incomplete(data, "test", module.detections)
+    output = Path(config.output_dir)
+    with noting(output, trainer, data, ("test",), checkpoint=file) as finished:
+        trainer.test(module, datamodule=data, verbose=False)
+        metrics = test_metrics(module)
+        if trainer.is_global_zero:
+            test = tested_videos(data, module)
+            output.mkdir(parents=True, exist_ok=True)
+            evaluated = {k: v for k, v in module.hparams.items() if k != "class_names"} | {
+                "data": settings, "output_dir": str(output), "task": "loco.runs.evaluate.evaluate",
+            }  # fmt: skip
+            write_text(output / "config.yaml", OmegaConf.to_yaml(evaluated, resolve=True))
+            write_results(output, module, metrics, test)
+            title = f"{data.test_split} mAP, {len(test)} videos"
+            show(metrics_table({file.name: metrics}, title, tested=tested))
+            log.info("%s: metrics.json, predictions.json, config.yaml", output)
+            finished()
+            call_on_results(callbacks, output, module, data)
+            if trainer.limit_test_batches == 1 and data.missing == "error":
+                tell_incomplete(data, "test", module.detections)
     return metrics

@@ -2,6 +2,9 @@
 
 `csv` is one table of all videos; the others are a file for each video, in a folder of the format's
 name: `srt` and `vtt` subtitles (one cue an event), `audacity` label tracks, `elan` documents.
+
+Names are data. JSON has them as they are, and CSV but for `'` before what a spreadsheet would
+compute; the others have them in a line, with `�` for control characters.
 """
 
 from __future__ import annotations
@@ -9,13 +12,17 @@ from __future__ import annotations
 import csv
 import html
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from loco.data.features import is_file_name
 from loco.errors import ExportError
+from loco.runs.files import MAX_NAME_BYTES, write_text
 from loco.runs.results import predictions_json, write_json
+from loco.runs.streams import csv_cell, one_line
 from loco.structures import Events
 
 
@@ -34,33 +41,43 @@ class Cue(NamedTuple):
 
 
 def cues(events: Events, class_names: Sequence[str]) -> list[Cue]:
-    """Events in the order of time; names without line breaks and tabs."""
+    """Events in the order of time; names without line breaks, tabs and control characters."""
     scores = [None] * len(events) if events.scores is None else events.scores.tolist()
     rows = zip(events.segments.tolist(), events.labels.tolist(), scores, strict=True)
     return sorted(
-        Cue(start, end, " ".join(class_names[label].split()), score)
-        for (start, end), label, score in rows
+        Cue(start, end, one_line(class_names[label]), score) for (start, end), label, score in rows
     )
 
 
 def csv_text(detections: Mapping[str, Events], class_names: Sequence[str]) -> str:
-    """All detections as a table: video, start and end in seconds, label, label_id, score."""
+    """All detections as a table: video, start and end in seconds, label, label_id, score.
+
+    Names as by `csv_cell`.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["video", "start", "end", "label", "label_id", "score"])
     for video, entries in predictions_json(detections, class_names)["database"].items():
         for entry in entries:
-            columns = (entry[key] for key in ("label", "label_id", "score"))
-            writer.writerow([video, *entry["segment"], *columns])
+            label, others = entry["label"], (entry[key] for key in ("label_id", "score"))
+            writer.writerow([csv_cell(video), *entry["segment"], csv_cell(label), *others])
     return stream.getvalue()
 
 
 def srt_text(events: Events, class_names: Sequence[str]) -> str:
-    """SubRip subtitles."""
+    """SubRip subtitles.
+
+    The form has no way to write its own signs: an invisible word joiner (U+2060) stands behind `<`
+    and `{`, which would begin a style, and within `-->`.
+    """
     return "".join(
-        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n\n"
+        f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{_plain_srt(text)}\n\n"
         for number, (start, end, text) in enumerate(_subtitles(events, class_names), 1)
     )
+
+
+def _plain_srt(text: str) -> str:
+    return re.sub(r"[<{]|--(?=>)", "\\g<0>\u2060", text)
 
 
 def vtt_text(events: Events, class_names: Sequence[str]) -> str:
@@ -83,12 +100,14 @@ def elan_text(events: Events, class_names: Sequence[str]) -> str:
     `dog barking`, `dog barking (2)` and so on.
     """
     tiers: dict[str, list[tuple[int, int, str]]] = {}
+    owners: dict[str, str] = {}  # a class may itself be called `dog barking (2)`
     for cue in cues(events, class_names):
         start, end = _milliseconds(cue)
         number = 1
         while True:
             name = cue.name if number == 1 else f"{cue.name} ({number})"
-            if name not in tiers or tiers[name][-1][1] <= start:
+            mine = owners.setdefault(name, cue.name) == cue.name
+            if mine and (name not in tiers or tiers[name][-1][1] <= start):
                 break
             number += 1
         tiers.setdefault(name, []).append((start, end, cue.text))
@@ -186,11 +205,14 @@ def write_predictions(
         min_score: what scores less is left out.
 
     Raises:
-        ExportError: a format that there is not.
+        ExportError: a format that there is not; an id that is no name of a file, where a format
+            has a file a video. Nothing is written then.
+        OutputError: a file cannot be written.
     """
     check_formats(formats)
+    endings = [PER_VIDEO[name][0] for name in formats if name in PER_VIDEO]
+    check_ids(detections, endings)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     kept = {video: above(events, min_score) for video, events in sorted(detections.items())}
     written = []
     for name in formats:
@@ -199,16 +221,29 @@ def write_predictions(
             write_json(written[-1], predictions_json(kept, class_names))
         elif name == "csv":
             written.append(folder / "predictions.csv")
-            written[-1].write_text(csv_text(kept, class_names), encoding="utf-8")
+            write_text(written[-1], csv_text(kept, class_names))
         else:
             ending, text = PER_VIDEO[name]
             written.append(folder / name)
             for video, events in kept.items():
                 # not by pathlib's with_suffix, which takes the dot of an id for one
-                file = written[-1] / f"{video}{ending}"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text(events, class_names), encoding="utf-8")
+                write_text(written[-1] / f"{video}{ending}", text(events, class_names))
     return written
+
+
+def check_ids(video_ids: Iterable[str], endings: Iterable[str]) -> None:
+    """Refuse ids that are no names of files, since they would lead out of their folder.
+
+    Raises:
+        ExportError: names the first.
+    """
+    most = MAX_NAME_BYTES - max(map(len, endings), default=MAX_NAME_BYTES)
+    for video_id in video_ids if most else ():
+        if not is_file_name(video_id) or len(video_id.encode()) > most:
+            raise ExportError(
+                f"video {video_id!r:.80}: an id that names files must be without path separators, "
+                f"'..' and control characters, of at most {most} bytes"
+            )
 
 
 def above(events: Events, min_score: float) -> Events:

@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
+from loco.runs.files import write_text
 
 SWEEP_FILE = "sweep.json"
 MAX_NAME = 100
@@ -130,8 +131,7 @@ def write_sweep(
         "swept": list(dict.fromkeys(swept)),
     }
     if read_sweep(folder) is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SWEEP_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        write_text(folder / SWEEP_FILE, json.dumps(record, indent=1) + "\n")
 
 
 def read_sweep(folder: Path) -> dict[str, Any] | None:

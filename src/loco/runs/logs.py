@@ -113,8 +113,10 @@ def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
     earlier = folder / "logs" / "metrics.csv"
     if not earlier.is_file():
         return
-    with earlier.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"] or 0) < steps]
+    whole = earlier.read_text(encoding="utf-8").rpartition("\n")[
+        0
+    ]  # a killed run's may end amid a row
+    rows = [row for row in csv.DictReader(whole.splitlines()) if int(row["step"] or 0) < steps]
     tested = {name for row in rows for name in row if name.startswith("test/") and row[name]}
     rows = [row for row in rows if not any(row[name] for name in tested)]
     names = sorted({name for row in rows for name, value in row.items() if value})
@@ -123,6 +125,6 @@ def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
             writer = logger.experiment  # deletes what its folder has: the rows are read before
             writer.metrics_keys = list(names)
             with Path(writer.metrics_file_path).open("w", newline="", encoding="utf-8") as file:
-                lines = csv.DictWriter(file, names, extrasaction="ignore")
-                lines.writeheader()
-                lines.writerows(rows)
+                table = csv.DictWriter(file, names, extrasaction="ignore")
+                table.writeheader()
+                table.writerows(rows)

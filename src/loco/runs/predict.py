@@ -13,10 +13,12 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import SettingError
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
+from loco.runs.entry import naming_settings
 from loco.runs.export import FILM_FORMATS, above, check_formats, write_predictions
 from loco.runs.extract import extract_for_checkpoint, videos_of_config
 from loco.runs.player import write_captioned, write_page
 from loco.runs.processes import num_processes
+from loco.runs.provenance import noting
 from loco.runs.results import detections_table, show, tell_incomplete
 from loco.runs.settings import check_numbers, merged_data
 from loco.runs.trusted import build_trusted
@@ -30,6 +32,7 @@ FILE_KEYS = (
 )  # fmt: skip
 
 
+@naming_settings()
 def predict(config: DictConfig) -> dict[str, Events]:
     """Write the detections of videos, or of every one in a folder of feature files.
 
@@ -57,37 +60,51 @@ def predict(config: DictConfig) -> dict[str, Events]:
     settings = merged_data(kept, config.data)
     settings.annotations = config.data.annotations
     given = {str(key): value for key, value in settings.items() if value is not None}
-    given["class_names"] = module.class_names
     if config.videos is None:
         given["layout"] = build_trusted(settings.layout, file, trust)
     else:
         given["layout"] = extractor.layout
     data = AVDataModule(**{"annotations": None, "batch_size": 1} | given)
+    data.known_classes = module.class_names
     data.setup("predict")
     check_fits(file, module, data)
     callbacks = build_callbacks(config)
     trainer: lightning.Trainer = instantiate(config.trainer, logger=False, callbacks=callbacks)
-    batches = trainer.predict(module, datamodule=data) or []
-    detections = {video: events for batch in batches for video, events in batch.items()}  # type: ignore[union-attr]
-    detections = merged(detections)
-    if not trainer.is_global_zero:
-        return detections
+    output = Path(config.output_dir)
+    with noting(output, trainer, data, ("predict",), checkpoint=file) as finished:
+        batches = trainer.predict(module, datamodule=data) or []
+        detections = {video: events for batch in batches for video, events in batch.items()}  # type: ignore[union-attr]
+        detections = merged(detections)
+        if not trainer.is_global_zero:
+            return detections
+        shown = _write(config, detections, module.class_names)
+        finished()
+        call_on_results(callbacks, output, module, data)
+        tell_incomplete(data, "predict", shown, failed)
+        return shown
+
+
+def _write(
+    config: DictConfig, detections: dict[str, Events], class_names: list[str]
+) -> dict[str, Events]:
+    """Write detections as the config asks for, show some; returns those that score enough."""
+    output, formats = Path(config.output_dir), list(config.formats)
     written = write_predictions(
-        config.output_dir, detections, module.class_names,
-        [name for name in config.formats if name not in FILM_FORMATS], config.min_score,
+        output, detections, class_names,
+        [name for name in formats if name not in FILM_FORMATS], config.min_score,
     )  # fmt: skip
-    detections = {video: above(events, config.min_score) for video, events in detections.items()}
+    shown = {video: above(events, config.min_score) for video, events in detections.items()}
     if config.videos is not None:
         films = videos_of_config(config)
         for name, write in (("html", write_page), ("mp4", write_captioned)):
-            if name in config.formats:
-                written.append(write(config.output_dir, films, detections, module.class_names))
-    for video in sorted(detections)[: config.show]:
-        show(detections_table(video, detections[video], module.class_names))
-    if len(detections) > config.show:
-        log.info("… and %d more videos (show=N shows more of them)", len(detections) - config.show)
+            if name in formats:
+                written.append(write(output, films, shown, class_names))
+    for video in sorted(shown)[: config.show]:
+        show(detections_table(video, shown[video], class_names))
+    if (more := len(shown) - config.show) > 0:
+        log.info("… and %d more videos (show=N shows more of them)", more)
+    empty = sum(not len(events) for events in shown.values())
+    none = f", {empty} of them without any of score {config.min_score:g}" if empty else ""
     for path in written:
-        log.info("%s: detections of %d videos", path, len(detections))
-    call_on_results(callbacks, Path(config.output_dir), module, data)
-    tell_incomplete(data, "predict", detections, failed)
-    return detections
+        log.info("%s: detections of %d videos%s", path, len(shown), none)
+    return shown

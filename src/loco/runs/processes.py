@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from loco.errors import LocoError
+from loco.errors import Interrupted, LocoError
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +89,18 @@ def launch(name: str, config: DictConfig, count: int) -> None:
         if failed is not None:
             notes = sorted(Path(folder).glob("*.error"), key=lambda file: file.stat().st_mtime)
             code = processes[failed].returncode
-            what = f"process {failed + 1} of {count} ended with code {code}, see above"
+            what = f"process {failed + 1} of {count} {_how_it_ended(code)}"
             error = LocoError(notes[0].read_text(encoding="utf-8") if notes else what)
             error.exit_code = code if notes else 1
             raise error
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}, see above"
+    name = signal.Signals(-code).name
+    hint = "; a system that runs out of memory does so" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"
 
 
 def _wait(processes: list[subprocess.Popen[bytes]]) -> int | None:
@@ -144,6 +153,8 @@ def main(name: str, folder: Path) -> int:
         return getattr(error, "exit_code", 1)
     except KeyboardInterrupt:
         return 130
+    except Interrupted as end:
+        return end.exit_code
     return 0
 
 

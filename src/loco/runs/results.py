@@ -17,6 +17,7 @@ from loco.errors import IncompleteError
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
+from loco.runs.files import write_text
 from loco.runs.streams import console
 from loco.structures import Events
 from loco.training.module import LocalizationModule
@@ -51,12 +52,8 @@ def predictions_json(
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON by way of a temporary file, so that a killed run leaves no half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(path.suffix + ".part")
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    """Write JSON, see `write_text`."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def evaluation_columns(detections: Mapping[str, Events], videos: Sequence[Video]) -> Columns:
@@ -123,7 +120,7 @@ def metrics_table(
     """A table of mAP in percent, a row for each system; its caption says what was tested."""
     caption = "percent; Avg. is over tIoU 0.1, 0.2, …, 0.9"
     table = Table(title=title, caption=f"{caption}\ntested: {tested}" if tested else caption)
-    table.add_column("", justify="left")
+    table.add_column("", justify="left", overflow="fold")
     for column in columns:
         table.add_column(
             "Avg." if column == "mAP" else column.removeprefix("mAP@"), justify="right"

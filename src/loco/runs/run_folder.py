@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from loco.data.annotations import Annotations, Video, read_annotations
@@ -16,9 +16,11 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import AnnotationError, LocoError
 from loco.runs.checkpoints import load_module
 from loco.runs.logs import Curve, read_log
+from loco.runs.predictions import read_predictions
 from loco.runs.results import detailed_metrics
 from loco.runs.settings import read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
+from loco.runs.words import without_secrets
 from loco.structures import Events
 from loco.training.module import LocalizationModule
 
@@ -51,13 +53,14 @@ class RunFolder:
 
     @cached_property
     def command(self) -> str | None:
-        """The command line that started it, where Hydra noted one."""
+        """The command line that started it, where Hydra noted one; secrets are left out."""
         noted = self.path / ".hydra" / "overrides.yaml"
         if not noted.is_file():
             return None
         words = [str(word) for word in OmegaConf.to_container(OmegaConf.load(noted))]  # type: ignore[union-attr]
-        quoted = [f"'{word}'" if set(word) & set(' ${}[]()*?;&|<>"') else word for word in words]
-        return " ".join(["loco train", *quoted])
+        evaluated = str(self.config.get("task", "")).startswith("loco.runs.evaluate.")
+        name = "evaluate" if evaluated else "train"
+        return shlex.join(["loco", name, *without_secrets(words)])
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -92,6 +95,7 @@ class RunFolder:
         settings = reading_data(self.config.data)
         data = build_trusted(settings, self.path / "config.yaml", self.trust)
         assert isinstance(data, AVDataModule)
+        data.known_classes = self._class_names
         return data
 
     @cached_property
@@ -99,7 +103,13 @@ class RunFolder:
         """The annotations that the run was tested against."""
         if self.data.annotations_path is None:
             raise AnnotationError(f"{self.path}: the run's config names no annotation file")
-        return read_annotations(self.data.annotations_path, self.config.data.get("class_names"))
+        return read_annotations(self.data.annotations_path, self._class_names)
+
+    @cached_property
+    def _class_names(self) -> list[str] | None:
+        """Those of the model, by id, which metrics.json names in their order."""
+        kept = self.config.data.get("class_names") or self._metrics_file.get("per_class")
+        return list(kept) if kept else None
 
     @property
     def test_videos(self) -> list[Video]:
@@ -110,28 +120,6 @@ class RunFolder:
         """The trained module: the best checkpoint, or the last one where there is no best."""
         best = self.path / "checkpoints" / "best.ckpt"
         return load_module(best if best.is_file() else self.path, self.trust)
-
-
-def read_predictions(path: str | Path) -> dict[str, Events]:
-    """The detections in a predictions.json by video, by descending score.
-
-    Raises:
-        LocoError: the file cannot be read, or is none.
-    """
-    try:
-        database = _read_json(Path(path))["database"]
-        return {video: _events(entries) for video, entries in database.items()}
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise LocoError(f"{path}: expected the predictions that a run writes") from None
-
-
-def _events(entries: list[dict[str, Any]]) -> Events:
-    entries = sorted(entries, key=lambda entry: -entry["score"])
-    return Events(
-        torch.tensor([e["segment"] for e in entries], dtype=torch.float64).reshape(-1, 2),
-        torch.tensor([e["label_id"] for e in entries], dtype=torch.long),
-        torch.tensor([e["score"] for e in entries], dtype=torch.float64),
-    )
 
 
 def _read_json(path: Path) -> Any:

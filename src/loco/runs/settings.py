@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from loco.errors import LocoError, SettingError
@@ -19,6 +21,8 @@ from loco.runs.trusted import refuse_interpolations
 INCIDENTAL = (
     "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "csv_log", "report",
 )  # fmt: skip
+# groups that a model may take
+MODEL_GROUPS = ("attention", "correspondence")
 # where parts stood before 0.2.0
 FORMER = re.compile(
     r"loco\.(models|losses|decoding|module|callbacks|optim|wandb_logging|cost"
@@ -29,6 +33,8 @@ FORMER = re.compile(
 NUMBERS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**32 - 1),
     "trainer.max_epochs": (int, -1, math.inf),
+    "trainer.gradient_clip_val": (float, 0, math.inf),
+    "trainer.overfit_batches": (float, 0, math.inf),
     "data.num_workers": (int, 0, math.inf),
     "data.batch_size": (int, 1, math.inf),
     "data.max_length": (int, 1, math.inf),
@@ -41,6 +47,10 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "show": (int, 0, math.inf),
 }
 """Numbers that would otherwise fail late, or not at all: type, least and greatest value."""
+
+
+PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
+"""What a training can be done in; half precision throughout would round times and scores."""
 
 
 def check_numbers(config: DictConfig) -> None:
@@ -60,8 +70,71 @@ def check_numbers(config: DictConfig) -> None:
             number = "a whole number" if kind is int else "a number"
             limits = f"from {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
             wrong.append(f"{key}={value}: expected {number} {limits}")
+    if OmegaConf.select(config, "trainer.limit_test_batches") == 0:
+        wrong.append("trainer.limit_test_batches=0: expected 1 or more, or a part, as a run tests")
+    wrong += _wrong_precision(config)
     if wrong:
         raise SettingError("; ".join(wrong))
+
+
+def only_used_groups(config: DictConfig) -> DictConfig:
+    """The same config without the groups that its model has no place for.
+
+    A default one is left out, so that nothing that a run leaves speaks of it; one that was chosen
+    is refused instead of ignored. Models that start from `model/base.yaml` have none by default.
+
+    Raises:
+        SettingError: names the group.
+    """
+    model = OmegaConf.to_container(config.model, resolve=False)
+    assert isinstance(model, dict)
+    unused = [
+        group
+        for group in MODEL_GROUPS
+        if group in config and group not in model and f"${{{group}" not in str(model)
+    ]
+    for group in unused:
+        if word := _choice(group):
+            name = str(model.get("_target_")).rpartition(".")[2]
+            raise SettingError(
+                f"{word}: {name} takes no {group}, so this would change nothing; leave it out"
+            )
+    config = config.copy()
+    with open_dict(config):
+        for group in unused:
+            del config[group]
+    return config
+
+
+def _choice(group: str) -> str:
+    """The word of the command that chose a group, or a value of it; none if the default stands.
+
+    Where there is no command, a config was composed by hand, and all of it is meant.
+    """
+    if not HydraConfig.initialized():
+        return group
+    words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
+    found = [str(w.input_line) for w in words if re.split(r"[.@]", w.key_or_group)[0] == group]
+    return found[-1] if found else ""
+
+
+def _wrong_precision(config: DictConfig) -> list[str]:
+    precision = str(OmegaConf.select(config, "trainer.precision") or "32-true")
+    if precision not in PRECISIONS:
+        return [f"trainer.precision={precision}: expected one of {', '.join(PRECISIONS[1:])}"]
+    accelerator = str(OmegaConf.select(config, "trainer.accelerator") or "auto")
+    if precision == "16-mixed" and not _finds_more_than_a_cpu(accelerator):
+        return ["trainer.precision=16-mixed: needs a GPU; a CPU can do bf16-mixed and 32-true"]
+    return []
+
+
+def _finds_more_than_a_cpu(name: str) -> bool:
+    """Whether a trainer with `accelerator=name` does."""
+    if name != "auto":
+        return name != "cpu"
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError) -> None:
@@ -110,10 +183,13 @@ def absolute_paths(config: DictConfig) -> DictConfig:
     What was given stands in the run's `.hydra/config.yaml`.
     """
     config = config.copy()
-    for key in ("root", "annotations"):
-        given = OmegaConf.select(config, f"data.{key}", default=None, throw_on_missing=False)
+    sets = OmegaConf.select(config, "data.sets", default=None) or ()
+    folders = ["data", *(f"data.sets.{name}" for name in sets)]
+    keys = [f"{folder}.{name}" for folder in folders for name in ("root", "annotations")]
+    for key in (*keys, "init_from"):
+        given = OmegaConf.select(config, key, default=None, throw_on_missing=False)
         if given is not None:
-            OmegaConf.update(config, f"data.{key}", str(Path(str(given)).absolute()))
+            OmegaConf.update(config, key, str(Path(str(given)).absolute()))
     return config
 
 
@@ -151,6 +227,9 @@ def flat(config: Any, resolve: bool = True) -> dict[str, Any]:
         else:
             yield key, value
 
-    plain = OmegaConf.to_container(OmegaConf.create(config), resolve=resolve)
+    # plain values stay as they are: a class may be called `${x}`
+    plain = (
+        OmegaConf.to_container(config, resolve=resolve) if OmegaConf.is_config(config) else config
+    )
     assert isinstance(plain, dict)
     return dict(walk({k: v for k, v in plain.items() if k not in INCIDENTAL}, ""))

@@ -5,16 +5,30 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from loco.data.datamodule import AVDataModule
+from loco.data.datamodule import AVDataModule, Stage
+from loco.data.tasks import MultiTaskDataModule
+from loco.errors import SettingError
 from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
-from loco.runs.checkpoints import build_module, check_resumes, find_checkpoint, load_tested
+from loco.runs.checkpoints import (
+    build_module,
+    check_resumes,
+    find_checkpoint,
+    load_tested,
+    start_from,
+)
+from loco.runs.cost import training_cost
+from loco.runs.entry import naming_settings
+from loco.runs.files import write_text
+from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
+from loco.runs.provenance import noting
 from loco.runs.results import (
     metrics_table,
     show,
@@ -24,11 +38,19 @@ from loco.runs.results import (
     videos_of,
     write_results,
 )
-from loco.runs.settings import absolute_paths, check_numbers, plain_config
+from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
+from loco.runs.words import plain_without_secrets
+from loco.training.callbacks import EpochTimer
+from loco.training.interruption import Interruption
+from loco.training.module import LocalizationModule
 
 log = logging.getLogger(__name__)
 
+COST_STEPS = 224
+"""Length of the video that operations are counted of, where training videos may have any."""
 
+
+@naming_settings()
 @closing_wandb()
 def train(config: DictConfig) -> dict[str, float]:
     """Train, test the best checkpoint, and leave metrics, predictions and checkpoints.
@@ -41,18 +63,24 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     began = time.perf_counter()
     check_numbers(config)
-    config = absolute_paths(config)
+    config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
-    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else None
+    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)
+    start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
     if resume:
         log.info("resuming from %s", resume)
     loggers = build_loggers(config)  # a missing login is told before the data is read
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    timer = EpochTimer()
+    callbacks = [*build_callbacks(config), timer, Interruption()]
+    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     data: AVDataModule = instantiate(config.data)
+    if isinstance(data, MultiTaskDataModule):
+        raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     data.prepare_data()
     data.prepare()
-    kept = plain_config(config) | {
+    kept = plain_without_secrets(plain_config(config)) | {
         "visual_channels": data.visual_channels,
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
@@ -61,32 +89,62 @@ def train(config: DictConfig) -> dict[str, float]:
         kept["extraction"] = data.extraction.without_videos()
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
     if resume:
-        steps = check_resumes(resume, module, kept)
-    callbacks = build_callbacks(config)
-    trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+        steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
+    elif start:
+        log.info("starting from the weights of %s", start_from(module, start))
     if trainer.is_global_zero:
         output.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, output / "config.yaml", resolve=True)
+        write_config(output, plain_config(config))
         if resume:
             continue_log(trainer.loggers, resume.parent.parent, steps)
+    earlier = resume.parent.parent if resume else None
+    stages: tuple[Stage, ...] = ("train", "validation", "test")
+    with noting(output, trainer, data, stages, seed=config.seed, resumed=earlier) as finished:
+        fit(trainer, module, data, resume)
+        tested = load_tested(module, callbacks, resume)
+        trainer.test(module, datamodule=data, verbose=False)
+        metrics = test_metrics(module)
+        if trainer.is_global_zero:
+            test = tested_videos(data, module)
+            write_results(output, module, metrics, test)
+            rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
+            title = f"test mAP, {len(test)} videos"
+            show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
+            log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
+            channels = (data.visual_channels, data.audio_channels)
+            length = data.crop.max_length or COST_STEPS
+            finished(
+                cost=training_cost(module.detector, channels, length, data.grid, timer.seconds)
+            )
+            call_on_results(callbacks, output, module, data)
+            log.info("took %.0f s", time.perf_counter() - began)
+            if trainer.limit_test_batches == 1 and data.missing == "error":
+                tell_incomplete(data, "test", module.detections)
+    return metrics
+
+
+def fit(
+    trainer: lightning.Trainer,
+    module: LocalizationModule,
+    data: lightning.LightningDataModule,
+    resume: Path | None,
+) -> None:
+    """Train, or go on with it; an interruption stays one."""
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
     except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
         if trainer.interrupted:
             raise KeyboardInterrupt from end
         raise
-    tested = load_tested(module, callbacks, resume)
-    trainer.test(module, datamodule=data, verbose=False)
-    metrics = test_metrics(module)
-    if trainer.is_global_zero:
-        test = tested_videos(data, module)
-        write_results(output, module, metrics, test)
-        rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
-        title = f"test mAP, {len(test)} videos"
-        show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
-        log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
-        call_on_results(callbacks, output, module, data)
-        log.info("took %.0f s", time.perf_counter() - began)
-        if trainer.limit_test_batches == 1 and data.missing == "error":
-            tell_incomplete(data, "test", module.detections)
-    return metrics
+
+
+def before_requeue(output: Path) -> Path | None:
+    """The last checkpoint of this very job, where a cluster starts it again into its folder."""
+    last = output / "checkpoints" / "last.ckpt"
+    return last if requeued() and last.is_file() else None
+
+
+def write_config(folder: Path, settings: dict[str, Any]) -> None:
+    """config.yaml, without what is secret."""
+    shown = OmegaConf.create(plain_without_secrets(settings))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(shown))

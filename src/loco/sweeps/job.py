@@ -19,8 +19,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from loco.errors import CheckpointError, LocoError
+from loco.errors import CheckpointError, LocoError, OutputError
 from loco.runs.entry import USER_ERRORS, readable
+from loco.runs.files import replacing, write_text
 from loco.runs.folders import requeued, write_sweep
 from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
 from loco.runs.settings import absolute_paths, flat, read_config
@@ -88,10 +89,11 @@ def _take_over(folder: Path, twin: Path) -> None:
         with suppress(FileExistsError, NotImplementedError):
             (folder / "checkpoints").symlink_to((twin / "checkpoints").resolve())
     (folder / "logs").mkdir(exist_ok=True)
-    kept = ("config.yaml", "predictions.json", "report.html", "logs/metrics.csv")
+    kept = ("config.yaml", "predictions.json", "provenance.json", "report.html", "logs/metrics.csv")
     for name in (*kept, *RESULTS):  # the last ones say: finished
         if (twin / name).is_file():
-            shutil.copyfile(twin / name, folder / name)
+            with replacing(folder / name) as unfinished:
+                shutil.copyfile(twin / name, unfinished)
 
 
 def _usable_checkpoint(folder: Path) -> Path | None:
@@ -129,7 +131,10 @@ def _note_failure(folder: Path, error: Exception) -> None:
     if not isinstance(error, USER_ERRORS):
         message = f"{type(error).__name__}: {message}"
     text = f"{message}\n\n{''.join(traceback.format_exception(error))}"
-    (folder / FAILED).write_text(text, encoding="utf-8")
+    try:
+        write_text(folder / FAILED, text)
+    except OutputError as failure:  # a full disk may be what made the job fail
+        log.error("%s", failure)
     print(f"error: {folder.name}: {message} (more in {folder / FAILED})", file=sys.stderr)
 
 

@@ -5,27 +5,31 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable
 
+from loco.runs.streams import csv_cell, one_line
 from loco.sweeps.tabulate import Column, Row, Table
 
 
 def markdown(table: Table) -> str:
     """A table of GitHub's Markdown, and a line on what it shows."""
-    header = [*table.keys, *_titles(table, "Δ Avg.")]
+    header = [*map(_escape_markdown, table.keys), *map(_escape_markdown, _titles(table, "Δ Avg."))]
     lines = [f"| {' | '.join(header)} |"]
     lines.append(
         "|" + "".join(" --- |" if i < len(table.keys) else " ---: |" for i in range(len(header)))
     )
     for i, row in enumerate(table.rows):
         cells = _cells(table, i, row, lambda text: f"**{text}**", "±", "−", "to")
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join([*lines, "", _caption(table), ""])
+        named = map(_escape_markdown, cells[: len(table.keys)])
+        lines.append(f"| {' | '.join([*named, *cells[len(table.keys) :]])} |")
+    return "\n".join([*lines, "", _escape_markdown(_caption(table)), ""])
 
 
 def latex(table: Table) -> str:
-    """A tabular for the package booktabs."""
-    header = [*map(_escape, table.keys), *_titles(table, r"$\Delta$ Avg.")]
+    """A tabular for the package booktabs; letters beyond Latin ones need XeLaTeX or LuaLaTeX."""
+    header = [_escape(text) for text in (*table.keys, *_titles(table, "Δ Avg."))]
+    header = [text.replace("Δ", r"$\Delta$") if text == "Δ Avg." else text for text in header]
     lines = [
         "% \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{{'l' * len(table.keys)}{'r' * (len(header) - len(table.keys))}}}",
@@ -46,14 +50,15 @@ def comma_separated(table: Table) -> str:
     """CSV: numbers without rounding, mean and deviation in columns of their own."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    header = [*table.keys, "seeds", "failed", "unfinished"]
+    header = [*map(csv_cell, table.keys), "seeds", "failed", "unfinished"]
     for column in table.columns:
-        header += [column.result, f"{column.result} deviation"]
+        header += [csv_cell(column.result), csv_cell(f"{column.result} deviation")]
     if table.differences is not None:
         header += ["difference", "difference low", "difference high"]
     writer.writerow(header)
     for i, row in enumerate(table.rows):
-        line: list[object] = [*row.settings.values(), len(row.finished), row.failed, row.unfinished]
+        line: list[object] = [*map(csv_cell, row.settings.values())]
+        line += [len(row.finished), row.failed, row.unfinished]
         for column in table.columns:
             mean, deviation = table.mean(row, column), table.deviation(row, column)
             line += [
@@ -139,6 +144,22 @@ def _caption(table: Table) -> str:
 
 
 def _escape(text: str) -> str:
-    special = {"\\": r"\textbackslash{}", "–": "--"}
-    special |= {character: f"\\{character}" for character in "&%$#_{}"}
-    return "".join(special.get(character, character) for character in text)
+    """A name for LaTeX, without what it would take for a command, a ligature or an argument."""
+    return "".join(_LATEX.get(character, character) for character in one_line(text))
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "–": "--", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\symbol{34}",
+    "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", "-": "{-}", "[": "{[}", "*": "{*}",
+    "�": "?",
+} | {character: f"\\{character}" for character in "&%$#_{}"}  # fmt: skip
+
+
+def _escape_markdown(text: str) -> str:
+    """A name for GitHub's Markdown, without what it would take for markup; blanks are single."""
+    text = _MARKDOWN.sub(r"\\\g<0>", one_line(text))
+    return re.sub(r"&(?=#?\w+;)", "&amp;", text).replace("<", "&lt;")
+
+
+_MARKDOWN = re.compile(r"[\\`*|$~]|(?<!\w)_|_(?!\w)|\](?=[(\[])|:(?=[\w+-]+:)")

@@ -5,7 +5,6 @@ One HTML file without a network, in the looks of a run's report (`loco.reporting
 
 from __future__ import annotations
 
-import html
 import logging
 import math
 import os
@@ -19,7 +18,8 @@ from matplotlib.figure import Figure
 
 from loco.errors import LocoError
 from loco.reporting.figures import plot_characteristics, plot_curve, plot_errors, plot_map
-from loco.reporting.report import inline_svg
+from loco.reporting.page import escaped, inline_svg
+from loco.runs.files import write_text
 from loco.runs.run_folder import RunFolder
 from loco.sweeps.summary import label, mean_metrics, row_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
@@ -83,17 +83,14 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
         f'<div class="charts">{charts}</div></section>'
     )
     page = _PAGE.format(
-        title=html.escape(title),
+        title=escaped(title),
         style=style[0],
         table=_table(table),
         charts=section if figures else "",
-        score=html.escape(table.columns[-1].title),
+        score=escaped(table.columns[-1].title),
         jobs=_jobs(table, path.parent),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(page, encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, page)
     return path
 
 
@@ -131,10 +128,10 @@ def _charts_note(rows: Sequence[Row]) -> str:
 def _table(table: Table) -> str:
     heads = [*table.keys, "seeds", *(column.title for column in table.columns)]
     heads += ["Δ Avg."] if table.differences is not None else []
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in heads)
+    head = "".join(f'<th scope="col">{escaped(text)}</th>' for text in heads)
     body = []
     for i, row in enumerate(table.rows):
-        names = [html.escape(value) for value in row.settings.values()]
+        names = [escaped(value) for value in row.settings.values()]
         cells = [f'<th scope="row">{names[0]}</th>'] if names else []
         cells += [f"<td>{name}</td>" for name in names[1:]]
         cells.append(f"<td>{_seeds(row)}</td>")
@@ -184,14 +181,14 @@ def _jobs(table: Table, folder: Path) -> str:
     for row in table.rows:
         for job in row.finished:
             report = job.folder / "report.html"
-            text = html.escape(job.folder.name)
+            text = escaped(job.folder.name)
             if report.is_file():
                 place = Path(os.path.relpath(report.resolve(), folder.resolve())).as_posix()
-                text = f'<a href="{html.escape(quote(place))}">{text}</a>'
+                text = f'<a href="{escaped(quote(place))}">{text}</a>'
             value = job.result(column.result) * column.scale
             lines.append(
-                f'<tr><th scope="row">{html.escape(label(row))}</th>'
-                f"<td>{html.escape(job.seed)}</td>"
+                f'<tr><th scope="row">{escaped(label(row))}</th>'
+                f"<td>{escaped(job.seed)}</td>"
                 f"<td>{'–' if math.isnan(value) else f'{value:.{column.digits}f}'}</td>"
                 f'<td style="overflow-wrap: anywhere">{text}</td></tr>'
             )

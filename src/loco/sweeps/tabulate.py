@@ -70,11 +70,21 @@ class Job:
             return {}
         return {name: float(curve.values[-1]) for name, curve in read_log(path).items()}
 
+    @cached_property
+    def cost(self) -> dict[str, float]:
+        """What its training took (`loco.runs.cost.training_cost`); empty where nothing is noted."""
+        try:
+            content = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+            return {name: float(value) for name, value in content["starts"][-1]["cost"].items()}
+        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return {}
+
     def result(self, name: str) -> float:
-        """A number that it left: a metric, or the last value of a logged curve; else NaN."""
-        if name in self.results:
-            return self.results[name]
-        return self.last_logged.get(name, math.nan)
+        """A number that it left: a metric, a cost, or the last value of a curve; else NaN."""
+        for numbers in (self.results, self.cost, self.last_logged):
+            if name in numbers:
+                return numbers[name]
+        return math.nan
 
     def value(self, key: str) -> str:
         """A setting, whether an override or a default; the same text for the same value."""
@@ -146,6 +156,7 @@ COST_COLUMNS = (
     Column("step_s", "training step (s)", 1.0, min, 3),
     Column("detect_s", "a video (ms)", 1e3, min, 1),
 )
+TRAINING_COST_COLUMNS = (*COST_COLUMNS[:2], Column("epoch_s", "an epoch (s)", 1.0, min, 1))
 
 
 def read_jobs(folders: Sequence[Path]) -> list[Job]:
@@ -218,7 +229,8 @@ def columns_of(rows: Sequence[Row], extra: Sequence[str] = ()) -> tuple[Column, 
 
     Args:
         rows: what the table holds.
-        extra: results, or logged curves of which the last value counts, that come first.
+        extra: results, or logged curves of which the last value counts, that come first; costs of
+            the training (`parameters`, `gflop`, `epoch_s`) come last.
 
     Raises:
         LocoError: no finished job has one of them.
@@ -226,17 +238,20 @@ def columns_of(rows: Sequence[Row], extra: Sequence[str] = ()) -> tuple[Column, 
     finished = [job for row in rows for job in row.finished]
     for name in extra:
         if finished and all(math.isnan(job.result(name)) for job in finished):
-            known = sorted({*finished[0].results, *finished[0].last_logged})
+            job = finished[0]
+            known = sorted({*job.results, *job.cost, *job.last_logged})
             raise LocoError(f"--column {name}: no job has it; there are: {', '.join(known)}")
+    costs = {column.result: column for column in TRAINING_COST_COLUMNS}
     first = tuple(
         Column(name, name.removeprefix("mAP@"))
         if name.startswith("mAP@")
         else Column(name, name, 1.0, None, 3)
         for name in extra
+        if name not in costs
     )
     if finished and all("gflop" in job.results for job in finished):
         return first + COST_COLUMNS
-    return first + MAP_COLUMNS
+    return first + MAP_COLUMNS + tuple(costs[name] for name in extra if name in costs)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,25 @@ from rich.table import Table
 from torch import Tensor
 
 log = logging.getLogger(__name__)
+
+
+class EpochTimer(lightning.Callback):
+    """Times the training of each epoch, without its validation."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        """Of each epoch that was trained whole in this process."""
+        self._began = 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
+        self._began = time.perf_counter()
+        self._whole = trainer.fit_loop.epoch_loop.batch_progress.current.completed == 0
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx + 1 == trainer.num_training_batches and self._whole:
+            self.seconds.append(time.perf_counter() - self._began)
 
 
 class WeightEMA(WeightAveraging):
@@ -78,7 +98,9 @@ class BestCheckpoint(ModelCheckpoint):
             if earlier.is_file():
                 if trainer.is_global_zero and best.resolve() != earlier.resolve():
                     best.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(earlier, best)
+                    unfinished = best.with_name(best.name + ".part")
+                    shutil.copyfile(earlier, unfinished)
+                    unfinished.replace(best)
                 self.best_model_path = self.kth_best_model_path = str(best)
                 self.best_k_models = {str(best): self.best_model_score}
                 return

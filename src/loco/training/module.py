@@ -23,7 +23,7 @@ from loco.data.dataset import collate
 from loco.errors import TrainingError
 from loco.evaluation.metrics import DetectionMAP
 from loco.structures import Batch, Events, Sample, TimeGrid
-from loco.training.gather import merged
+from loco.training.gather import averaged, everywhere, merged
 from loco.training.optim import OptimizerFactory, clip_gradients
 
 
@@ -78,7 +78,7 @@ class LocalizationModule(lightning.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The total loss; everything that the detector returns is logged.
+        """The total loss; everything that the detector returns is logged, its mean over processes.
 
         Raises:
             TrainingError: the loss is not finite.
@@ -92,18 +92,17 @@ class LocalizationModule(lightning.LightningModule):
                 f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx} "
                 f"({shown}); a lower optimizer.lr or a longer optimizer.warmup_epochs may help"
             )
-        values: dict[str, Tensor | float] = {
-            "train/loss": total.detach(),
-            "train/lr": self._learning_rate(),
-        }
-        values |= {f"train/{name}": value.detach() for name, value in parts.items()}
-        values |= {name: value for name, value in losses.items() if name not in parts}
+        logged = {"train/loss": total.detach()}
+        logged |= {f"train/{name}": value.detach() for name, value in parts.items()}
+        logged |= {name: value.detach() for name, value in losses.items() if name not in parts}
+        logged = averaged(logged)
+        values: dict[str, Tensor | float] = {**logged, "train/lr": self._learning_rate()}
         self.log_dict(values, batch_size=len(batch))
         self.log_dict(  # an epoch can be shorter than what the trainer logs of its steps
             {f"epoch/{name}": value for name, value in values.items()},
             on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch),
         )  # fmt: skip
-        self.log("loss", total.detach(), prog_bar=True, logger=False, batch_size=len(batch))
+        self.log("loss", logged["train/loss"], prog_bar=True, logger=False, batch_size=len(batch))
         return total
 
     def _learning_rate(self) -> float:
@@ -196,16 +195,17 @@ class LocalizationModule(lightning.LightningModule):
         self.metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        if not len(batch):  # none of its videos could be read
-            return
-        losses = self._detector.losses(batch)
-        parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
-        parts["loss"] = torch.stack(list(parts.values())).sum()
-        self.log_dict(
-            {f"val/{name}": value for name, value in parts.items()},
-            sync_dist=True, batch_size=len(batch),
-        )  # fmt: skip
-        self.metric.update(self.detect(batch), batch.events, batch.indices)
+        readable = len(batch) > 0  # else none of its videos could be read
+        if everywhere(readable, self.device):  # a loss may wait for other processes
+            losses = self._detector.losses(batch)
+            parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
+            parts["loss"] = torch.stack(list(parts.values())).sum()
+            self.log_dict(
+                {f"val/{name}": value for name, value in parts.items()},
+                sync_dist=True, batch_size=len(batch),
+            )  # fmt: skip
+        if readable:
+            self.metric.update(self.detect(batch), batch.events, batch.indices)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metric("val", prog_bar=True)

@@ -38,24 +38,27 @@ def parameter_groups(
         model: whose parameters are grouped, those that require a gradient.
         lr: learning rate.
         weight_decay: of parameters named `…weight`, but for those of normalisation layers.
-        lr_factors: by the last part of a name, such as `log_sigma`: a factor on the learning rate.
-            Each is a group of its own, without decay and with `clip_apart`.
+        lr_factors: by a part of a name: a factor on the learning rate. A parameter's own, such as
+            `log_sigma`, is a group of its own, without decay and with `clip_apart`; a layer's, such
+            as `out`, changes the rate of its parameters and nothing else.
     """
-    groups: dict[str, dict[str, Any]] = {
-        "decayed": {"weight_decay": weight_decay, "lr": lr},
-        "free": {"weight_decay": 0.0, "lr": lr},
+    factors: dict[str | None, float] = {None: 1.0} | {**lr_factors}
+    groups: dict[tuple[str | None, bool], dict[str, Any]] = {
+        (name, decays): {"weight_decay": weight_decay * decays, "lr": lr * factor, "params": []}
+        for name, factor in factors.items()
+        for decays in (True, False)
     }
-    for name, factor in lr_factors.items():
-        groups[name] = {"weight_decay": 0.0, "lr": lr * factor, "clip_apart": True}
-    for group in groups.values():
-        group["params"] = []
     for owner_name, owner in model.named_modules():
         for name, parameter in owner.named_parameters(owner_name, recurse=False):
             if parameter.requires_grad:
-                last = name.rpartition(".")[2]
-                decays = last.endswith("weight") and not type(owner).__name__.endswith(NORMS)
-                key = last if last in lr_factors else "decayed" if decays else "free"
-                groups[key]["params"].append(parameter)
+                parts = name.split(".")
+                factor = next((part for part in reversed(parts) if part in lr_factors), None)
+                alone = factor == parts[-1]
+                decays = parts[-1].endswith("weight") and not type(owner).__name__.endswith(NORMS)
+                group = groups[factor, decays and not alone]
+                group["params"].append(parameter)
+                if alone:
+                    group["clip_apart"] = True
     return [group for group in groups.values() if group["params"]]
 
 

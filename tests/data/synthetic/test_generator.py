@@ -27,6 +27,7 @@ from loco.data.synthetic.events import (
     leading_classes,
 )
 from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
+from loco.data.synthetic.names import class_names
 from loco.data.synthetic.rendering import World, long_memory
 from loco.errors import AnnotationError, LocoError
 from loco.reporting.figures.synthetic import Alignment, similarity_by_distance
@@ -597,3 +598,26 @@ def test_command_help(main: Callable[[list[str]], int], capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     for option in ("--root", "--layout", "--difficulty", "--annotations", "--plot", "--overwrite"):
         assert option in text
+
+
+def test_classes_have_names_of_their_own() -> None:
+    for count in (2, 10, 100):
+        names = class_names(count)
+        assert len(names) == len(set(names)) == count
+
+
+def test_a_finished_folder_knows_its_settings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without settings what stands there is taken; with others it is refused."""
+    small = SyntheticConfig(num_videos=(6, 2, 3), num_classes=3, seed=4)
+    make_synthetic(tmp_path / "data", LAYOUT, small)
+    with caplog.at_level("INFO"):
+        taken = make_synthetic(tmp_path / "data", LAYOUT)
+    assert not taken.created
+    assert taken.videos == {"train": 6, "validation": 2, "test": 3}
+    assert "num_classes: 10 → 3" in caplog.text
+    with pytest.raises(LocoError, match="leave data"):
+        make_synthetic(tmp_path / "data", LAYOUT, SyntheticConfig(seed=5))
+    with pytest.raises(LocoError, match="no synthetic data"):
+        make_synthetic(tmp_path, LAYOUT)

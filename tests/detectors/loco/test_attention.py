@@ -1,6 +1,7 @@
 """Attention strategies: naive loops from the paper's text, and what must hold between them."""
 
 import math
+import resource
 from functools import partial
 
 import pytest
@@ -171,10 +172,12 @@ def test_padding_changes_nothing(name: str, length: int, stride: int) -> None:
     assert (longer[:, alone.shape[1] :] == 0).all()
 
 
-def test_nothing_visible_gives_zero() -> None:
+@pytest.mark.parametrize("radius", [1, 5])
+def test_nothing_visible_gives_zero(radius: int) -> None:
+    """Radius 5 is every step, so what `global` does."""
     query = torch.randn(1, 1, 5, 4, requires_grad=True)
     visible = torch.zeros(1, 1, 5, dtype=torch.bool)
-    out = sliding_window_attention(query, query, query, visible, 1)
+    out = sliding_window_attention(query, query, query, visible, radius)
     assert (out == 0).all()
     out.sum().backward()
     assert query.grad is not None
@@ -211,6 +214,18 @@ def test_local_strategies_make_no_tensor_of_t_by_t(name: str) -> None:
     with Largest():
         module(x, context, mask)
     assert Largest.numel <= 100 * length
+
+
+def test_global_attention_keeps_no_table_of_t_by_t() -> None:
+    """Nor a mask of that size: 20,000 steps would take 1.6 GB for the scores alone."""
+    length = 20_000
+    module = make("global").float()
+    x, context = (stream.float() for stream in streams(1, length))
+    mask = torch.arange(length).unsqueeze(0) < length - 1
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with torch.no_grad():
+        module(x, context, mask)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024  # KB
 
 
 def test_gradients_reach_the_window_adaptation_from_its_start() -> None:

@@ -12,7 +12,7 @@ from loco.errors import LocoError
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """What is made; the defaults are the demo: 600 videos, 10 classes, some 30 MB.
+    """What is made; the defaults are the demo: 1080 videos, 10 classes, some 55 MB.
 
     Everything is fixed by properties of real audio-visual video, not by what a model makes of it.
     Amplitudes are root mean squares in units of a class prototype's.
@@ -21,7 +21,7 @@ class SyntheticConfig:
         LocoError: a setting out of its range.
     """
 
-    num_videos: tuple[int, int, int] = (400, 80, 120)
+    num_videos: tuple[int, int, int] = (400, 80, 600)
     """Videos for train, validation and test; not used with a real annotation file."""
     num_classes: int = 10
     """Classes; not used with a real annotation file, which brings its own."""

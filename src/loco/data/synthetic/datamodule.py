@@ -13,6 +13,7 @@ from rich.progress import Progress
 from loco.data.datamodule import AVDataModule
 from loco.data.features import FeatureLayout
 from loco.data.synthetic.generator import SyntheticConfig, SyntheticSummary, make_synthetic
+from loco.data.synthetic.tasks import EventKind, annotations_of, write_task
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,11 @@ class SyntheticDataModule(AVDataModule):
         annotations: a real annotation file, to make features for its videos and events; None draws
             videos like UnAV-100's.
         layout: how the feature files are named, and where their steps lie in time.
-        generator: settings of the generator.
+        generator: settings of the generator; the defaults take what stands in `root`, with whatever
+            settings that was made.
         max_videos: of a real annotation file, use so many videos.
+        events: what counts as an event: what is seen and heard at once (`both`, the task of
+            UnAV-100), what is seen (`visual`) or what is heard (`audio`), the other or not.
         generate: make the data where it is not there yet. False reads what is there: `root` is a
             folder that was made, or one of feature files, for which `annotations` is the file.
         **settings: of the `AVDataModule`.
@@ -40,20 +44,22 @@ class SyntheticDataModule(AVDataModule):
         *,
         generator: SyntheticConfig | None = None,
         max_videos: int | None = None,
+        events: EventKind = "both",
         generate: bool = True,
         **settings: Any,
     ) -> None:
         folder = Path(root)
-        files, events = folder / "features", folder / "annotations.json"
+        files, truth = folder / "features", annotations_of(folder, events)
         if not generate:
             files = files if files.is_dir() else folder
-            events = events if annotations is None else Path(annotations)
-        super().__init__(files, events, layout, **settings)
+            truth = truth if annotations is None else Path(annotations)
+        super().__init__(files, truth, layout, **settings)
         self.folder = folder
         self.generate = generate
         self.source = annotations
         self.generator = SyntheticConfig() if generator is None else generator
         self.max_videos = max_videos
+        self.events = events
 
     def prepare_data(self) -> None:
         """Make the data set; nothing is done where it stands already, or with `generate=False`."""
@@ -67,11 +73,13 @@ class SyntheticDataModule(AVDataModule):
         """The same, telling what is there now."""
         with Progress(transient=True, disable=not show_progress) as bar:
             task = bar.add_task(escape(f"making {self.folder}"), total=None)
-            return make_synthetic(
+            summary = make_synthetic(
                 self.folder,
                 self.layout,
-                self.generator,
+                None if self.generator == SyntheticConfig() else self.generator,
                 annotations=self.source,
                 max_videos=self.max_videos,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
+        write_task(self.folder, self.events)
+        return summary

@@ -10,13 +10,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +31,13 @@ from loco.data.synthetic.events import (
     draw_video,
     leading_classes,
 )
+from loco.data.synthetic.names import class_names
+from loco.data.synthetic.record import finished, settings_of, whatever_stands
 from loco.data.synthetic.rendering import World
 from loco.errors import AnnotationError, LocoError
 
 __all__ = ["SyntheticConfig", "SyntheticSummary", "make_synthetic"]
 
-FORMAT = 1  # raised whenever the same settings give other bytes
 Database = dict[str, dict[str, Any]]
 
 
@@ -80,7 +80,8 @@ def make_synthetic(
     Args:
         root: the folder to make.
         layout: names of the feature files, and their grid.
-        config: the settings; the defaults if None.
+        config: the settings; None, with nothing else said either, takes what stands there already
+            in this layout, or else the defaults.
         annotations: a real annotation file, to make features for its videos and events.
         max_videos: of that file, take so many videos; they keep the proportions of the subsets
             and show every class.
@@ -92,7 +93,12 @@ def make_synthetic(
         AnnotationError: an annotation file that cannot be used.
     """
     started = time.perf_counter()
-    root, config = Path(root), config or SyntheticConfig()
+    root = Path(root)
+    if config is None and annotations is None and max_videos is None and not overwrite:
+        made = whatever_stands(root, layout)
+        if made is not None:
+            return _summary(root, made, started, created=False)
+    config = config or SyntheticConfig()
     for modality in ("visual", "audio"):
         patterns, channels = getattr(layout, modality), getattr(config, f"{modality}_channels")
         if len(patterns) != len(channels):
@@ -102,8 +108,8 @@ def make_synthetic(
             )
     if max_videos is not None and annotations is None:
         raise LocoError("synthetic data: max_videos goes with an annotation file")
-    settings = _settings(layout, config, annotations, max_videos)
-    if (found := _finished(root, settings, overwrite)) is not None:
+    settings = settings_of(layout, config, annotations, max_videos)
+    if (found := finished(root, settings, overwrite)) is not None:
         return _summary(root, found, started, created=False)
 
     source: dict[str, Any] = {"version": "synthetic"}
@@ -135,7 +141,7 @@ def make_synthetic(
             shutil.rmtree(root)
         partial.rename(root.absolute())
     except OSError as error:  # another run may have made the same meanwhile
-        if not root.exists() or (found := _finished(root, settings, overwrite=False)) is None:
+        if not root.exists() or (found := finished(root, settings, overwrite=False)) is None:
             raise LocoError(f"{root}: cannot be made ({error})") from error
         return _summary(root, found, started, created=False)
     finally:
@@ -143,76 +149,9 @@ def make_synthetic(
     return _summary(root, made, started, created=True)
 
 
-def _settings(
-    layout: FeatureLayout,
-    config: SyntheticConfig,
-    annotations: Path | str | None,
-    max_videos: int | None,
-) -> dict[str, Any]:
-    """All that the bytes depend on, as it reads back from JSON."""
-    digest = None
-    if annotations is not None:
-        try:
-            digest = hashlib.sha256(Path(annotations).read_bytes()).hexdigest()
-        except OSError as error:
-            raise AnnotationError(f"{annotations}: cannot be read ({error.strerror})") from error
-    settings = {
-        "format": FORMAT,
-        "config": asdict(config),
-        "layout": {
-            "visual": list(layout.visual),
-            "audio": list(layout.audio),
-            "fps": layout.grid.fps,
-            "window": layout.grid.window,
-            "stride": layout.grid.stride,
-        },
-        "annotations_sha256": digest,
-        "max_videos": max_videos,
-    }
-    return json.loads(json.dumps(settings))
-
-
-def _finished(root: Path, settings: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
-    """What was made in a finished folder of these settings; None where there is none yet.
-
-    Raises:
-        LocoError: `root` holds something else, which may not be replaced.
-    """
-    if root.is_dir() and not any(root.iterdir()):
-        return None
-    try:
-        record = json.loads((root / "synthetic.json").read_text(encoding="utf-8"))
-        found, made = dict(record["settings"]), dict(record["made"])
-    except (OSError, ValueError, KeyError, TypeError):
-        if root.exists():
-            raise LocoError(
-                f"{root} exists and is no synthetic data: choose another root"
-            ) from None
-        return None
-    if found == settings:
-        return made
-    if overwrite:
-        return None
-    changed = ", ".join(_differences(found, settings))
-    raise LocoError(
-        f"{root} was made with other settings ({changed}); choose another data.root, or make it "
-        "anew with `loco make-synthetic --overwrite` and the same settings"
-    )
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str]:
-    """`name: old → new` for each setting that differs."""
-    for name in sorted({*old, *new}):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after)
-        elif before != after:
-            yield f"{name}: {before} → {after}"
-
-
 def _draw_database(config: SyntheticConfig) -> Database:
     """Videos and events of the generator's own, in the annotation file's form."""
-    digits = len(str(config.num_classes - 1))
+    names = class_names(config.num_classes)
     database: Database = {}
     for subset, count in zip(SUBSETS, config.num_videos, strict=True):
         for index, leading in enumerate(leading_classes(config, subset, count)):
@@ -222,7 +161,7 @@ def _draw_database(config: SyntheticConfig) -> Database:
                 "duration": video.duration,
                 "subset": subset,
                 "annotations": [
-                    {"segment": [start, end], "label": f"class_{k:0{digits}d}", "label_id": k}
+                    {"segment": [start, end], "label": names[k], "label_id": k}
                     for start, end, k in video.events
                 ],
             }

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.nn.layers import full_precision
+from loco.nn.processes import gathered, processes
 
 
 class CorrespondenceTarget(nn.Module, ABC):
@@ -119,6 +120,8 @@ class CorrespondenceLoss(nn.Module):
             in what a learnable target feels, not in what the features do.
         temperature: where the learnable τ starts. It is learnt as a logarithm, squashed by a tanh
             so that τ stays between 0.001 and 0.5.
+        local: with several processes, compare a process's steps with its own alone, so that more
+            processes mean fewer negatives; else with those of the whole batch, as one would.
     """
 
     temperature_range = (0.001, 0.5)
@@ -131,6 +134,7 @@ class CorrespondenceLoss(nn.Module):
         weight: float = 0.1,
         divergence: Literal["cross_entropy", "kl"] = "kl",
         temperature: float = 0.07,
+        local: bool = False,
     ) -> None:
         super().__init__()
         if divergence not in ("cross_entropy", "kl"):
@@ -141,6 +145,7 @@ class CorrespondenceLoss(nn.Module):
         self.target = GaussianTarget() if target is None else target
         self.weight = weight
         self.divergence = divergence
+        self.local = local
         self.project_visual = nn.Linear(dim, dim // 2)
         self.project_audio = nn.Linear(dim, dim // 2)
         middle, reach = self._log_range()
@@ -182,19 +187,42 @@ class CorrespondenceLoss(nn.Module):
             dtype = self.project_visual.weight.dtype
             visual, audio = (x.float() for x in self.embed(visual.to(dtype), audio.to(dtype)))
             target = self.target(mask)
-            similarity = visual[mask] @ audio[mask].mT / temperature
             in_video = visual @ audio.mT / temperature
+            to_audio, to_visual, count = self.partitions(visual[mask], audio[mask], temperature)
             lcc = (
-                self.direction(in_video, similarity.logsumexp(1), target, mask)
-                + self.direction(in_video.mT, similarity.logsumexp(0), target, mask)
-            ) / 2
+                self.direction(in_video, to_audio, target, mask)
+                + self.direction(in_video.mT, to_visual, target, mask)
+            ) / (2 * count)
         logged = {"temperature": temperature.detach()} | self.target.logged()
         return {"loss_lcc": self.weight * lcc} | {f"lcc/{k}": v for k, v in logged.items()}
+
+    def partitions(
+        self, visual: Tensor, audio: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, float]:
+        """What a step is compared with: every step of the batch, those of other processes too.
+
+        Args:
+            visual, audio: (N, D/2) unit vectors of this process's N real steps.
+            temperature: τ.
+
+        Returns:
+            log Σ_j exp(s_ij / τ) of v→a and of a→v, (N,) each; and the steps to average over: so
+            many that the mean over processes is the mean over all steps.
+        """
+        if self.local or processes() == 1:
+            similarity = visual @ audio.mT / temperature
+            return similarity.logsumexp(1), similarity.logsumexp(0), len(visual)
+        all_visual, all_audio = gathered(torch.cat([visual, audio], dim=1)).chunk(2, dim=1)
+        return (
+            (visual @ all_audio.mT / temperature).logsumexp(1),
+            (audio @ all_visual.mT / temperature).logsumexp(1),
+            len(all_visual) / processes(),
+        )
 
     def direction(
         self, in_video: Tensor, log_partition: Tensor, target: Tensor, mask: Tensor
     ) -> Tensor:
-        """Eq. 2 for one direction.
+        """Eq. 2 for one direction, the sum over the real steps.
 
         Only in-video pairs have y > 0, so their blocks (B, T, T) of the similarities are enough,
         once the partition functions (N,) have seen all pairs.
@@ -205,7 +233,7 @@ class CorrespondenceLoss(nn.Module):
         if self.divergence == "kl":
             # y log y is 0 at y = 0, but its gradient there would be 0 · ∞
             loss = loss + (target * target.clamp(min=torch.finfo(target.dtype).tiny).log()).sum()
-        return loss / mask.sum()
+        return loss
 
 
 class NoCorrespondence(nn.Module):

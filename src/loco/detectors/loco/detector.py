@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.losses import DetectionLoss
+from loco.detection.outputs import Outputs
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
-from loco.detectors.loco.pyramid import CrossModalPyramid
 from loco.nn.attention import AttentionFactory
 from loco.nn.blocks import BlockFactory
 from loco.nn.encoder import UnimodalEncoder
+from loco.nn.pyramid import CrossModalPyramid
 from loco.structures import Batch, Events
-
-
-class Outputs(NamedTuple):
-    """What the net says, P = ΣT_l points of all levels one after the other.
-
-    Attributes:
-        logits: (B, P, K) class scores before the sigmoid.
-        offsets: (B, P, K, 2) distances to start and end, in strides of the point's level, ≥ 0.
-        mask: (B, P) True at real points.
-        points: (P, 4) step, range low, range high, stride, all in steps; the assigner's.
-        visual: (B, T, D) the visual encoder's output.
-        audio: (B, T, D) the audio encoder's output.
-    """
-
-    logits: Tensor
-    offsets: Tensor
-    mask: Tensor
-    points: Tensor
-    visual: Tensor
-    audio: Tensor
 
 
 class LoCo(nn.Module):
@@ -62,6 +42,8 @@ class LoCo(nn.Module):
         assigner: which points answer for which events.
         criterion: classification and regression losses.
         decoding: from outputs to events.
+
+    Source: LoCo, 2024 (arXiv 2409.07967).
     """
 
     def __init__(

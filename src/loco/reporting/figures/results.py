@@ -9,7 +9,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loco.reporting.figures.style import INK, MARKERS, color_of, legend, new_axes, short
+from loco.reporting.figures.style import (
+    INK,
+    MARKERS,
+    color_of,
+    label_of,
+    legend,
+    name_ticks,
+    new_axes,
+)
 
 KINDS = {
     "true_positive": ("right", "#009E73", ""),
@@ -42,8 +50,8 @@ def plot_map(results: Mapping[str, Mapping[str, float]], axes: Axes | None = Non
         average = metrics.get("mAP")
         label = name if average is None else f"{name} (avg. {100 * average:.1f})"
         axes.plot(
-            *zip(*points, strict=True), label=label, color=color_of(i), marker=MARKERS[i % 7],
-            markersize=4, linewidth=1.4,
+            *zip(*points, strict=True), label=label_of(label), color=color_of(i),
+            marker=MARKERS[i % 7], markersize=4, linewidth=1.4,
         )  # fmt: skip
     axes.set_ylim(bottom=0)
     legend(axes)
@@ -73,9 +81,9 @@ def plot_per_class(
     for i, name in enumerate(precision):
         axes.plot(
             100 * values[i, order], rows, linestyle="", marker=MARKERS[i % 7], markersize=5,
-            color=color_of(i), label=name,
+            color=color_of(i), label=label_of(name),
         )  # fmt: skip
-    axes.set_yticks(rows, short([class_names[k] for k in order]), fontsize=7)
+    name_ticks(axes.yaxis, rows, [class_names[k] for k in order], fontsize=7)
     axes.set(xlim=(0, 102), ylim=(-0.7, len(order) - 0.3))
     if len(precision) > 1:
         legend(axes, loc="lower right")
@@ -110,15 +118,12 @@ def plot_errors(diagnoses: Mapping[str, Mapping[str, Any]], axes: Axes | None = 
             bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8},
         )  # fmt: skip
         left += parts
-    axes.set_yticks(rows, short(list(diagnoses)))
+    name_ticks(axes.yaxis, rows, list(diagnoses))
     axes.set(xlim=(0, 100))
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8,
-        labelcolor=INK,
-    )  # fmt: skip
+    legend(figure, handles=handles, labels=labels, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -142,7 +147,7 @@ def plot_characteristics(
         heights = [100 * (diagnosis[group][bucket]["mAP"] or 0.0) for group, bucket in groups]
         bars = axes.bar(
             places + width * (i - (len(diagnoses) - 1) / 2), heights, width=width,
-            color=color_of(i), label=name,
+            color=color_of(i), label=label_of(name),
         )  # fmt: skip
         if len(diagnoses) == 1:
             axes.bar_label(bars, fmt="%.0f", fontsize=7, color=INK)
@@ -163,8 +168,8 @@ def plot_characteristics(
     axes.grid(visible=False, axis="x")
     if len(diagnoses) > 1:
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(len(diagnoses), 2),
-            frameon=False, fontsize=8, labelcolor=INK,
+        legend(
+            figure, handles=handles, labels=labels, loc="outside lower center",
+            ncols=min(len(diagnoses), 2),
         )  # fmt: skip
     return figure

@@ -17,6 +17,7 @@ from loco.reporting.figures.style import (
     TextFigure,
     color_of,
     legend,
+    name_ticks,
     new_axes,
     plain,
     short,
@@ -154,7 +155,7 @@ def plot_mean_of_std(
         axes.annotate(
             f"mean {mean:.3f}", (mean, i + 0.34), fontsize=8, ha="center", va="bottom", color=INK
         )
-    axes.set_yticks(range(len(matrices)), short(list(matrices)))
+    name_ticks(axes.yaxis, range(len(matrices)), list(matrices))
     axes.set_ylim(-0.5, len(matrices) - 0.2)
     axes.grid(visible=False, axis="y")
     return figure

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from numpy.typing import ArrayLike
+
+from loco.runs.files import replacing
+from loco.runs.streams import shown
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of Okabe and Ito 2008, its yellow left out (too pale for lines on white)."""
@@ -40,14 +45,8 @@ class TextFigure(Figure):
             warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
             for axis in (axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)):
                 axis.get_majorticklabels()  # makes them
-            for text in self.findobj(Text):
-                text.set_parse_math(False)
-                text.set_text(_shown(text.get_text()))
+            _literal(*self.findobj(Text))
             super().draw(renderer)
-
-
-def _shown(text: str) -> str:
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]", "�", text)
 
 
 def new_axes(
@@ -64,9 +63,11 @@ def new_axes(
 
 def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> None:
     """Labels, no frame to the top and right, a faint grid behind."""
-    axes.set_title(title, fontsize=10, color=INK, loc="left", fontweight="bold")
-    axes.set_xlabel(xlabel, fontsize=9, color=INK)
-    axes.set_ylabel(ylabel, fontsize=9, color=INK)
+    _literal(
+        axes.set_title(title, fontsize=10, color=INK, loc="left", fontweight="bold"),
+        axes.set_xlabel(xlabel, fontsize=9, color=INK),
+        axes.set_ylabel(ylabel, fontsize=9, color=INK),
+    )
     axes.tick_params(labelsize=8, colors=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(SOFT)
@@ -74,9 +75,28 @@ def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
     axes.set_axisbelow(True)
 
 
-def legend(axes: Axes, **settings: Any) -> None:
-    """A small legend without a frame."""
-    axes.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK} | settings)
+def legend(owner: Axes | Figure, **settings: Any) -> None:
+    """A small legend without a frame, of axes or of a whole figure."""
+    made = owner.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK} | settings)
+    _literal(*made.get_texts())
+
+
+def label_of(name: str) -> str:
+    """A name as a legend's label: matplotlib leaves out one that is empty or begins with `_`."""
+    return f"\u200b{name}" if name.startswith("_") else name or " "
+
+
+def name_ticks(axis: Axis, places: ArrayLike, names: Sequence[str], **settings: Any) -> None:
+    """Ticks with names, which are cut to a length."""
+    axis.set_ticks(np.asarray(places), short(names), **settings)
+    _literal(*axis.get_majorticklabels())
+
+
+def _literal(*texts: Text) -> None:
+    """Draw names as they are, also in axes that are not of a `TextFigure`."""
+    for text in texts:
+        text.set_parse_math(False)
+        text.set_text(shown(text.get_text()))
 
 
 def color_of(index: int) -> str:
@@ -94,11 +114,17 @@ def save_figure(
     """
     path = Path(path)
     path = path.with_suffix("") if path.suffix in (".png", ".pdf", ".svg") else path
-    path.parent.mkdir(parents=True, exist_ok=True)
     files = tuple(path.with_name(f"{path.name}.{ending}") for ending in ("png", vector))
     for file in files:
-        _write(figure, file, file.suffix[1:], dpi)
+        write_figure(figure, file, dpi)
     return files[0], files[1]
+
+
+def write_figure(figure: Figure, path: str | Path, dpi: int) -> None:
+    """Write a figure in the format that the path's ending names, whole or not at all."""
+    path = Path(path)
+    with replacing(path) as unfinished:
+        _write(figure, unfinished, path.suffix[1:] or "png", dpi)
 
 
 def svg_text(figure: Figure) -> str:
@@ -120,5 +146,4 @@ def _write(figure: Figure, target: Any, form: str, dpi: int) -> None:
 
 def short(names: Sequence[str], length: int = 24) -> list[str]:
     """Names cut to a length, for ticks; without control characters."""
-    shown = map(_shown, names)
-    return [name if len(name) <= length else name[: length - 1] + "…" for name in shown]
+    return [name if len(name) <= length else name[: length - 1] + "…" for name in map(shown, names)]

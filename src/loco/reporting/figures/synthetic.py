@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from loco.data.annotations import Video, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.evaluation import similarity
-from loco.reporting.figures.style import TextFigure, short
+from loco.reporting.figures.style import TextFigure, short, write_figure
 
 MAX_VIDEOS = 150  # that a similarity is measured on
 
@@ -92,8 +92,7 @@ def plot_properties(root: Path, layout: FeatureLayout, path: Path) -> None:
     _plot_similarity(axes[1, 0], alignment, store, example)
     _plot_sources(axes[1, 1], example, sources, annotations.class_names)
     _plot_frequency(axes[1, 2], videos)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    write_figure(figure, path, dpi=110)
 
 
 def _example(videos: list[Video]) -> Video:

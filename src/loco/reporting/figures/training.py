@@ -8,7 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from loco.reporting.figures.style import COLORS, INK, MARKERS, color_of, legend, new_axes, plain
+from loco.reporting.figures.style import (
+    COLORS,
+    INK,
+    MARKERS,
+    color_of,
+    label_of,
+    legend,
+    new_axes,
+    plain,
+)
 from loco.runs.logs import Curve
 
 LOSSES = {
@@ -84,9 +93,9 @@ def plot_curve(
         if name in log:
             curve = log[name]
             axes.plot(
-                curve.epochs if by_epoch else curve.steps, scale * curve.values, label=label,
-                color=color_of(i), marker=MARKERS[i % len(MARKERS)], markersize=3,
-                markevery=max(1, len(curve.values) // 10), linewidth=1.2,
+                curve.epochs if by_epoch else curve.steps, scale * curve.values,
+                label=label_of(label), color=color_of(i), marker=MARKERS[i % len(MARKERS)],
+                markersize=3, markevery=max(1, len(curve.values) // 10), linewidth=1.2,
             )  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend(axes, fontsize=7)

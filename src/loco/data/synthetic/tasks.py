@@ -1,0 +1,56 @@
+"""Other tasks on the same videos: what is seen, or what is heard, instead of where both meet.
+
+The generator notes when each source is seen and heard (`sources.json`). Its silent actions are
+visual events, its off-screen sounds audio events, and where a source's sound or sight hangs over
+its event, the visual or audio event is longer than the audio-visual one. Features are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from loco.errors import LocoError
+
+EventKind = Literal["both", "visual", "audio"]
+
+
+def annotations_of(root: Path, events: EventKind) -> Path:
+    """The annotation file of a task in a finished folder of synthetic data.
+
+    Raises:
+        LocoError: there is no such task.
+    """
+    if events not in get_args(EventKind):
+        raise LocoError(f"data.events: expected {' | '.join(get_args(EventKind))}, got {events!r}")
+    return root / ("annotations.json" if events == "both" else f"annotations_{events}.json")
+
+
+def write_task(root: Path, events: EventKind) -> Path:
+    """Write the annotation file of a task beside that of the audio-visual one, from the sources.
+
+    Returns:
+        the file; a function of what stands in the folder, so that nothing is lost if it is
+        written twice.
+    """
+    path = annotations_of(root, events)
+    if path.is_file():
+        return path
+    content = json.loads((root / "annotations.json").read_text(encoding="utf-8"))
+    sources = json.loads((root / "sources.json").read_text(encoding="utf-8"))
+    database: dict[str, dict[str, Any]] = content["database"]
+    names = {a["label_id"]: a["label"] for v in database.values() for a in v["annotations"]}
+    for video, entry in database.items():
+        found = [
+            {"segment": source[events], "label": names[label], "label_id": label}
+            for source in sources[video]
+            if source[events] and (label := source["label_id"]) in names
+        ]
+        entry["annotations"] = sorted(found, key=lambda a: (*a["segment"], a["label_id"]))
+    unfinished = path.with_suffix(f".{os.getpid()}.part")
+    text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False)
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(path)
+    return path

@@ -1,0 +1,90 @@
+"""What a set of predictions is trained by: each event said once, by the query matched with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from loco.detection.losses import focal_loss
+from loco.detectors.tadtr.matching import Matcher, Targets, interval_iou
+
+
+@dataclass(frozen=True)
+class SetLoss:
+    """Focal, distance and IoU loss of all decoder layers; actionness of the last one.
+
+    Args:
+        class_weight, distance_weight, iou_weight, actionness_weight: factors on the losses.
+        alpha, gamma: of the focal loss.
+        matcher: pairs queries with events.
+    """
+
+    class_weight: float = 2.0
+    distance_weight: float = 5.0
+    iou_weight: float = 2.0
+    actionness_weight: float = 4.0
+    alpha: float = 0.25
+    gamma: float = 2.0
+    matcher: Matcher = field(default_factory=Matcher)
+
+    def __post_init__(self) -> None:
+        for name in ("class_weight", "distance_weight", "iou_weight", "actionness_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    def __call__(
+        self, logits: Tensor, segments: Tensor, actionness: Tensor | None, targets: Targets
+    ) -> dict[str, Tensor]:
+        """Weighted losses, scalars: to be summed.
+
+        Args:
+            logits: (L, B, Q, K).
+            segments: (L, B, Q, 2) centres and widths, as fractions of the real steps.
+            actionness: (B, Q) of the last layer's segments; None if the net says none.
+            targets: the events.
+        """
+        focal, distance, iou = self.by_layer(logits, segments, targets)
+        losses = {
+            "loss_cls": self.class_weight * focal.sum(),
+            "loss_distance": self.distance_weight * distance.sum(),
+            "loss_iou": self.iou_weight * iou.sum(),
+        }
+        if actionness is not None:
+            wanted = best_iou(segments[-1].detach(), targets)
+            error = (actionness - wanted).abs().mean()
+            losses["loss_actionness"] = self.actionness_weight * error
+        return losses
+
+    def by_layer(
+        self, logits: Tensor, segments: Tensor, targets: Targets
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Focal, distance and IoU loss, (L,) each and without weights, per event of the batch."""
+        layer, query, event = self.matcher(logits, segments, targets)
+        video, label = targets.video[event], targets.label[event]
+        named = torch.zeros_like(logits)
+        named[layer, video, query, label] = 1
+        focal = focal_loss(logits, named, self.alpha, self.gamma).flatten(1).sum(1)
+        said = segments[layer, video, query].unflatten(0, (len(logits), -1))
+        true = targets.segments[event].unflatten(0, (len(logits), -1))
+        distance = (said - true).abs().sum((1, 2))
+        iou = (1 - interval_iou(said, true)).sum(1)
+        count = mean_count(len(targets.label), logits)
+        return focal / count, distance / count, iou / count
+
+
+def best_iou(segments: Tensor, targets: Targets) -> Tensor:
+    """(B, Q): the largest IoU of a segment (B, Q, 2) with an event of its own video, 0 if none."""
+    iou = interval_iou(segments[targets.video], targets.segments.unsqueeze(1))  # (N, Q)
+    best = iou.new_zeros(segments.shape[:2])
+    return best.scatter_reduce(0, targets.video.unsqueeze(1).expand_as(iou), iou, "amax")
+
+
+def mean_count(events: int, like: Tensor) -> Tensor:
+    """The events of a process's batch, on average over all processes; at least 1."""
+    count = like.new_tensor(float(events))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(count)
+        count /= torch.distributed.get_world_size()
+    return count.clamp(min=1)

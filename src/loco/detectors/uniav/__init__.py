@@ -1,0 +1,1 @@
+"""UniAV (Geng et al., 2024): one net for several tasks, with experts, language-aware classes."""

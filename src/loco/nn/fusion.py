@@ -1,0 +1,46 @@
+"""Early fusion: sight and sound as one stream, for nets that know a single one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from loco.nn.layers import MaskedConv1d
+
+
+class EarlyFusion(nn.Module):
+    """Both modalities side by side, step by step: as they are, or projected first.
+
+    Channels of another scale, or few beside many (VGGish's 128 next to I3D's 2048), are easily
+    drowned where they are only concatenated; a projection for each stream gives both a say.
+
+    Args:
+        visual_channels, audio_channels: feature channels of the data.
+        widths: channels that sight and sound are projected to; None concatenates them as they are.
+    """
+
+    def __init__(
+        self, visual_channels: int, audio_channels: int, *, widths: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        channels = (visual_channels, audio_channels)
+        if widths is not None and (len(widths) != 2 or min(widths) < 1):
+            raise ValueError(f"widths must be two numbers of channels, got {list(widths)}")
+        self.out_channels = sum(channels if widths is None else widths)
+        self.projections = nn.ModuleList(
+            MaskedConv1d(before, after, kernel=1)
+            for before, after in zip(channels, widths or (), strict=widths is not None)
+        )
+
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, C_visual) and (B, T, C_audio), mask (B, T) → (B, T, `out_channels`).
+
+        What stands in padding has no meaning.
+        """
+        streams = [visual, audio]
+        if self.projections:
+            pairs = zip(self.projections, streams, strict=True)
+            streams = [project(stream, mask) for project, stream in pairs]
+        return torch.cat(streams, dim=-1)

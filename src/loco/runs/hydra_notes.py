@@ -1,0 +1,44 @@
+"""Hydra's notes of the command that a run was started with, kept with the run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from loco.runs.words import HIDDEN, plain_without_secrets, secret_values
+
+
+def keep_hydra_notes(config: DictConfig) -> None:
+    """Put Hydra's notes of the command into the run's folder, if it is another one than Hydra's.
+
+    A run is gone on with by them. Values of secrets are replaced in them.
+    """
+    if not HydraConfig.initialized():
+        return
+    hydra = HydraConfig.get()
+    source = Path(hydra.runtime.output_dir) / str(hydra.output_subdir)
+    target = Path(config.output_dir) / ".hydra"
+    secrets = secret_values([*hydra.overrides.task, *hydra.overrides.hydra])
+    for file in source.glob("*.yaml"):
+        noted = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        text = OmegaConf.to_yaml(OmegaConf.create(plain_without_secrets(noted)))
+        for value in filter(None, secrets):  # also in what Hydra makes of them, as names of folders
+            text = text.replace(value, HIDDEN)
+        for folder in (source, target):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / file.name).write_text(text, encoding="utf-8")
+
+
+def remove_empty_run() -> None:
+    """Remove the folder that Hydra made for a command that failed before it left anything there."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.MULTIRUN:
+        return
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    own = {str(hydra.output_subdir), f"{hydra.job.name}.log"}
+    if folder != Path.cwd() and {path.name for path in folder.glob("*")} <= own:
+        shutil.rmtree(folder, ignore_errors=True)

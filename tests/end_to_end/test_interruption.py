@@ -1,0 +1,105 @@
+"""Signals end a training between two batches, from where it goes on as if nothing had been."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from helpers import QUIET, TINY_DATA, TINY_MODEL, run_loco
+from loco.runs.checkpoints import load_checkpoint
+
+SETTINGS = [*TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=3", "optimizer.lr=0.003",
+            "data.eval_batch_size=2"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run that is never stopped: three epochs of three batches."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = run_loco("train", f"data.root={synthetic_root}", *SETTINGS, "output_dir=run", cwd=folder)
+    assert done.code == 0, done.out
+    return folder / "run"
+
+
+def assert_same_training(whole: Path, other: Path) -> None:
+    """Weights, optimiser, average, normaliser and results are equal to the last bit."""
+    expected, got = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+        for folder in (whole, other)
+    )
+    for part in ("state_dict", "current_model_state", "averaging_state", "optimizer_states",
+                 "lr_schedulers", "epoch", "global_step"):  # fmt: skip
+        torch.testing.assert_close(got[part], expected[part], rtol=0, atol=0)
+    for name in ("metrics.json", "predictions.json"):
+        assert (other / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("where", "workers"),
+    [
+        ("{name: SIGTERM, epoch: 1, batch: 0}", 0),
+        ("{name: SIGINT, epoch: 1, batch: 1, validation: true}", 0),
+        *(
+            pytest.param(where, workers, marks=pytest.mark.slow)
+            for workers in (0, 2)
+            for where in (
+                "{name: SIGTERM, epoch: 0, batch: 1}",
+                "{name: SIGTERM, epoch: 1, batch: 2}",  # the validation is due
+                "{name: SIGTERM, epoch: 2, batch: 0, validation: true}",
+                "{name: SIGINT, epoch: 1, batch: 1, group: true}",
+                "{name: SIGTERM, epoch: 1, batch: 1, group: true}",
+            )
+        ),
+    ],
+)
+def test_a_signal_ends_it_between_batches(
+    whole: Path, synthetic_root: Path, tmp_path: Path, where: str, workers: int
+) -> None:
+    """The folder is moved, and nothing but its name is given to go on."""
+    ended = run_loco(
+        "train", f"data.root={synthetic_root}", *SETTINGS, "output_dir=stopped",
+        f"data.num_workers={workers}",
+        "+callbacks.stop={_target_: helpers.SignalAt, " + where.removeprefix("{"),
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.code == (143 if "SIGTERM" in where else 130), ended.out
+    assert "Traceback" not in ended.out
+    assert "go on with: loco train ckpt_path=stopped" in ended.out
+    shutil.move(tmp_path / "stopped", tmp_path / "moved here")
+    done = run_loco("train", "ckpt_path='moved here'", "output_dir=resumed", cwd=tmp_path)
+    assert done.code == 0, done.out
+    assert_same_training(whole, tmp_path / "resumed")
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_kill_9_leaves_whole_checkpoints(
+    whole: Path, synthetic_root: Path, tmp_path: Path, kills: int
+) -> None:
+    """Killed again and again at random moments, each time going on in the same folder.
+
+    Checkpoints are written after each of the short epochs, so that many a kill meets one. What
+    comes out is the training that was never stopped.
+    """
+    random = Random(kills)
+    words = [f"data.root={synthetic_root}", *SETTINGS, "output_dir=run"]
+    run = tmp_path / "run"
+    last, started = run / "checkpoints" / "last.ckpt", run / "config.yaml"
+    met = 0
+    while met < kills:
+        started.unlink(missing_ok=True)
+        going = ["ckpt_path=run"] if last.is_file() else []
+        ended = run_loco("train", *words, *going, cwd=tmp_path, kill=(started, random.random()))
+        assert ended.code in (-signal.SIGKILL, 0), ended.out
+        for file in run.rglob("*.ckpt"):
+            load_checkpoint(file)
+        met += ended.code != 0
+        if met < kills and (ended.code == 0 or random.random() < 0.3):
+            shutil.rmtree(run)  # from the start again
+    done = run_loco("train", *words, *(["ckpt_path=run"] * last.is_file()), cwd=tmp_path)
+    assert done.code == 0, done.out
+    assert_same_training(whole, run)

@@ -1,0 +1,132 @@
+"""UniAV(AT), all tasks at once, then UniAV(STF), one of them: two commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from helpers import QUIET, TINY_DATA, Stopped, compose_config
+from loco.errors import CheckpointError, LocoError, SettingError
+from loco.runs import train_tasks
+from loco.runs.checkpoints import load_module
+from loco.runs.evaluate import evaluate
+from loco.runs.logs import read_log
+from loco.runs.train import train
+
+TASKS = ("avel", "tal", "sed")
+SMALL = ["model.dim=16", "model.heads=2", "model.head_dim=16", "model.text_channels=8"]
+
+
+def at(root: Path, output: Path, *overrides: str) -> DictConfig:
+    return compose_config(
+        "train",
+        ["experiment=uniav_at", f"data.root={root}", f"output_dir={output}",
+         "trainer.max_epochs=2", *TINY_DATA, *SMALL, *QUIET, *overrides],
+    )  # fmt: skip
+
+
+def stf(root: Path, output: Path, start: Path, *overrides: str) -> DictConfig:
+    return compose_config(
+        "train",
+        ["experiment=uniav_stf", f"init_from={start}", f"data.root={root}", f"output_dir={output}",
+         "trainer.max_epochs=1", *TINY_DATA, *SMALL, *QUIET, *overrides],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("at") / "run"
+    train_tasks.train(at(synthetic_root, folder))
+    return folder
+
+
+def test_each_task_has_its_own_metric_checkpoint_and_predictions(
+    trained: Path, tmp_path: Path
+) -> None:
+    whole = json.loads((trained / "metrics.json").read_text())
+    log = read_log(trained / "logs" / "metrics.csv")
+    for task in TASKS:
+        folder = trained / task
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert whole["tasks"][task]["mAP"] == metrics["mAP"]
+        assert len(json.loads((folder / "predictions.json").read_text())["database"]) == 5
+        assert len(log[f"val/{task}/mAP"].values) == 2
+        assert f"epoch/train/{task}/loss" in log
+        module = load_module(folder)
+        assert list(module.detector.tasks) == [task]
+        checkpoint = torch.load(trained / "checkpoints" / task / "best.ckpt", weights_only=True)
+        best = max(range(2), key=lambda i: log[f"val/{task}/mAP"].values[i])
+        assert checkpoint["epoch"] == best
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, checkpoint["state_dict"][name])
+        assert (folder / "config.yaml").is_file()
+    assert whole["mAP"] == pytest.approx(sum(whole["tasks"][t]["mAP"] for t in TASKS) / 3)
+    again = evaluate(
+        compose_config(
+            "evaluate",
+            [f"ckpt_path={trained / 'sed'}", f"output_dir={tmp_path}", "report=false",
+             "trainer.accelerator=cpu"],
+        )
+    )  # fmt: skip
+    assert again["mAP"] == whole["tasks"]["sed"]["mAP"]
+    assert (tmp_path / "predictions.json").read_text() == (
+        trained / "sed" / "predictions.json"
+    ).read_text()
+
+
+def test_one_task_goes_on(trained: Path, synthetic_root: Path, tmp_path: Path) -> None:
+    """Its first step starts from the weights that all tasks left, and only then they change."""
+    settings = ["optimizer.lr=0", "callbacks.ema=null"]
+    train(stf(synthetic_root, tmp_path / "still", trained / "avel", *settings))
+    before, after = load_module(trained / "avel"), load_module(tmp_path / "still")
+    kept = {n: v for n, v in before.state_dict().items() if not n.endswith("normalizer")}
+    for name, value in kept.items():
+        assert torch.equal(value, after.state_dict()[name]), name
+    metrics = train(stf(synthetic_root, tmp_path / "moved", trained / "avel"))
+    assert 0 <= metrics["mAP"] <= 1
+    moved = load_module(tmp_path / "moved").state_dict()
+    assert any(not torch.equal(value, moved[name]) for name, value in kept.items())
+
+
+def test_what_does_not_fit_is_told(trained: Path, synthetic_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"init_from=.*do not fit this model: \d+ of"):
+        train(stf(synthetic_root, tmp_path / "a", trained / "tal"))
+    with pytest.raises(CheckpointError, match=r"init_from=.*expected a checkpoint"):
+        train(stf(synthetic_root, tmp_path / "b", tmp_path / "nothing"))
+    with pytest.raises(CheckpointError, match=r"several tasks.*\(avel, tal, sed\)"):
+        load_module(trained / "checkpoints" / "last.ckpt")
+    single = stf(synthetic_root, tmp_path / "c", trained / "avel")
+    with pytest.raises(SettingError, match="several data sets"):
+        train_tasks.train(single)
+    with pytest.raises(LocoError, match="train_tasks"):
+        train(at(synthetic_root, tmp_path / "d"))
+
+
+@pytest.mark.slow
+def test_resumed_is_uninterrupted(synthetic_root: Path, tmp_path: Path) -> None:
+    """Also where a task is stopped by then, and so has fewer turns."""
+    silent = "{_target_: loco.detection.decoding.Decoding, score_threshold: 1.0}"  # mAP 0
+    settings = ["trainer.max_epochs=3", f"+model.tasks.tal.decoding={silent}"]
+    whole = train_tasks.train(at(synthetic_root, tmp_path / "whole", *settings))
+    stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 2}"
+    with pytest.raises(Stopped):
+        train_tasks.train(at(synthetic_root, tmp_path / "stopped", *settings, stop))
+    resumed = train_tasks.train(
+        at(synthetic_root, tmp_path / "resumed", *settings, f"ckpt_path={tmp_path / 'stopped'}")
+    )
+    assert resumed == whole
+    expected, got = (
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        for name in ("whole", "resumed")
+    )
+    for part in ("state_dict", "current_model_state"):
+        for name, value in expected[part].items():
+            assert torch.equal(value, got[part][name]), name
+    for part in ("MultiTaskDataModule", "global_step", "loops"):
+        assert expected[part] == got[part], part
+    batches = {task: of["batches"] for task, of in got["MultiTaskDataModule"].items()}
+    assert batches == {"avel": 6 + 4, "tal": 6 + 1, "sed": 6 + 4}
