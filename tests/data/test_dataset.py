@@ -376,3 +376,14 @@ def test_every_video_is_trained_on_sooner_or_later():
 def test_bad_sampler_settings_are_refused(count, settings_, message):
     with pytest.raises(ValueError, match=message):
         sampler(count, **{"batch_size": 2, **settings_})
+
+
+def test_one_modality_alone(tmp_path):
+    dataset = make_dataset(tmp_path, {"v": (5, [(0.1, 0.3)])})
+    whole = dataset.sample(0)
+    for kept, gone in (("visual", "audio"), ("audio", "visual")):
+        dataset.modality = kept
+        sample = dataset.sample(0)
+        np.testing.assert_array_equal(getattr(sample, kept), getattr(whole, kept))
+        assert getattr(sample, gone).shape == getattr(whole, gone).shape
+        assert not getattr(sample, gone).any()

@@ -15,7 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from clips import flash, steady, tone, write_clip
 from helpers import QUIET, ROOT, TINY_MODEL, compose_config
-from loco.errors import CheckpointError, FeatureError, IncompleteError, SettingError, VideoError
+from loco.errors import (
+    CheckpointError,
+    ExportError,
+    FeatureError,
+    IncompleteError,
+    SettingError,
+    VideoError,
+)
 from loco.runs.entry import user_errors
 from loco.runs.evaluate import evaluate
 from loco.runs.extract import extract
@@ -84,6 +91,16 @@ def test_films_in_subtitles_out(trained: Path, tmp_path: Path) -> None:
     assert set(found) == {"holiday.2026"}
     assert " --> " in (tmp_path / "out/srt/holiday.2026.srt").read_text()
     assert found["holiday.2026"].segments.max() <= 5  # the film's length, not the last window's
+
+
+def test_a_page_and_captions_of_films_alone(trained: Path, tmp_path: Path) -> None:
+    wanted = "formats=[html,mp4,csv]"
+    predict(prediction(trained, tmp_path / "a", f"videos={trained / 'clips'}/v0.mp4", wanted))
+    page = (tmp_path / "a" / "predictions.html").read_text("utf-8")
+    assert "films/v0.mp4" in page  # mpeg4, which browsers do not play
+    assert {p.name for p in (tmp_path / "a").iterdir()} >= {"films", "mp4", "predictions.csv"}
+    with pytest.raises(ExportError, match=r"and html, mp4 with videos=…"):
+        predict(prediction(trained, tmp_path / "b", f"data.root={trained / 'features'}", wanted))
 
 
 def test_the_same_features_as_from_a_folder(trained: Path, tmp_path: Path) -> None:

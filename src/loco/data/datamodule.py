@@ -225,8 +225,8 @@ class AVDataModule(lightning.LightningDataModule):
             crop = self.crop if name == "train" else None
             self._datasets[name] = VideoDataset(
                 videos, store, inspection.lengths, crop,
-                skip_unusable=self.missing == "skip" or name == "test", task=self.task,
-                modality=self.modality,
+                skip_unusable=self.missing == "skip" or name == "test",
+                task=self.task, modality=self.modality,
             )  # fmt: skip
         self._inspection = inspection
 
