@@ -2,17 +2,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo demo-video test test-all lint format bench-evaluation bench-data bench-model bench-startup bench-video study-video clean
+.PHONY: help install demo demo-video study-video test test-all lint format clean \
+	bench-evaluation bench-data bench-model bench-attention bench-long-video bench-startup bench-video
 
 help:
 	@echo "make demo              make the data, train LoCo on it, test it, show the table"
 	@echo "make demo-video        the same from films: pictures and sound in, a page with players out"
 	@echo "make test              the fast test suite"
-	@echo "make test-all          the slow tests too"
+	@echo "make test-all          the slow tests too; what they leave out of src/loco"
 	@echo "make lint              ruff, ruff format, mypy"
 	@echo "make bench-evaluation  metric, NMS and assignment against plain loops"
 	@echo "make bench-data        a training item against loading whole files"
 	@echo "make bench-model       parameters, operations and time of each attention strategy"
+	@echo "make bench-attention   attention against the plain formula, in time and memory"
+	@echo "make bench-long-video  time and memory of a prediction on three hours of video"
 	@echo "make bench-startup     what --help costs, against a start with torch"
 	@echo "make bench-video       extraction by stage, against the decoder alone"
 	@echo "make study-video       what sight and sound are worth alone in the films of demo-video"
@@ -40,7 +43,7 @@ test: install
 	$(BIN)/pytest -n auto -m "not slow"
 
 test-all: install
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --cov
 
 lint: install
 	$(BIN)/ruff check .
@@ -60,6 +63,12 @@ bench-data: install
 bench-model: install
 	$(BIN)/python benchmarks/model.py
 
+bench-attention: install
+	$(BIN)/python benchmarks/attention.py
+
+bench-long-video: install
+	$(BIN)/python benchmarks/long_video.py
+
 bench-startup: install
 	$(BIN)/python benchmarks/startup.py
 
@@ -74,4 +83,4 @@ study-video: install
 	$(BIN)/loco tabulate multirun/study_video
 
 clean:
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,5 +1,7 @@
 """What can be wrong with a user's input: one short message each, shown without a traceback."""
 
+import math
+import numbers
 import signal
 
 
@@ -61,3 +63,43 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.exit_code = 128 + number
+
+
+def check_number(
+    name: str,
+    value: object,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    whole: bool = False,
+    without: str = "",
+) -> None:
+    """Refuse what is no finite number of a range, as every constructor does with its settings.
+
+    Args:
+        name: of the setting, for the message.
+        value: what is checked.
+        low: the least value.
+        high: the greatest value.
+        whole: whether it must be a whole number.
+        without: "low", "high" or both, "low high": ends that are not allowed themselves.
+
+    Raises:
+        ValueError: says what is expected.
+    """
+    kind = numbers.Integral if whole else numbers.Real
+    number = float(value) if isinstance(value, kind) and not isinstance(value, bool) else math.nan
+    if math.isfinite(number):
+        above = number > low if "low" in without else number >= low
+        below = number < high if "high" in without else number <= high
+        if above and below:
+            return
+    expected = "a whole number" if whole else "a number"
+    if math.isfinite(high):
+        left, right = "(" if "low" in without else "[", ")" if "high" in without else "]"
+        expected = f"in {left}{low:g}, {high:g}{right}" + (" and whole" if whole else "")
+    elif "low" in without and low == 0:
+        expected = "positive" + (" and whole" if whole else "")
+    elif math.isfinite(low):
+        expected = f"at least {low:g}" + (" and whole" if whole else "")
+    raise ValueError(f"{name} must be {expected}, got {value!r}")

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from loco.errors import check_number
+
 Times = TypeVar("Times", float, np.ndarray, Tensor)
 
 
@@ -39,8 +41,7 @@ class TimeGrid:
 
     def __post_init__(self) -> None:
         for field in ("fps", "window", "stride"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"TimeGrid.{field} must be positive, got {getattr(self, field)}")
+            check_number(f"TimeGrid.{field}", getattr(self, field), 0, without="low")
 
     def to_seconds(self, step: Times) -> Times:
         """Time in seconds of a (fractional) step."""

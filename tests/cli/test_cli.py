@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import loco
-from helpers import ROOT
+from helpers import ROOT, run_loco
 from loco.cli import COMMANDS, main
 from loco.cli.configs import config_folder, find_layout
 from loco.cli.report import main as report_main
@@ -191,3 +193,24 @@ def test_a_checkpoint_whose_path_has_signs(finished_run: Path, tmp_path: Path) -
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a=1" / "metrics.json").is_file()
+
+
+def test_an_error_comes_before_anything_is_printed(tmp_path: Path) -> None:
+    done = run_loco("describe", "nowhere.json", cwd=tmp_path)
+    assert done.code == 1
+    assert done.out == "error: nowhere.json: expected an annotation file, there is none\n"
+
+
+@pytest.mark.slow
+def test_a_report_says_what_a_detector_of_ones_own_needs(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    best = run / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(best, weights_only=True)
+    checkpoint["hyper_parameters"]["model"]["_target_"] = "mine.Net"
+    torch.save(checkpoint, best)
+    done = run_loco("report", run, cwd=tmp_path)
+    assert done.code == 0
+    assert "report: no similarity matrices: " in done.out
+    assert "--trust" in done.out

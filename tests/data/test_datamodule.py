@@ -140,7 +140,7 @@ def test_skip_does_not_skip_everything(files):
 
 
 def test_long_inspections_are_announced(files, caplog, monkeypatch):
-    monkeypatch.setattr("loco.data.datamodule._MANY", 10)
+    monkeypatch.setattr("loco.data.inspection._MANY", 10)
     with caplog.at_level(logging.INFO):
         AVDataModule(**files).prepare()
     assert "checking the headers of 90 feature files" in caplog.text

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from helpers import compose_config
 from loco.detection.center_sampling import assign_centers
 from loco.detection.losses import DetectionLoss
+from loco.detection.suppression import Voting
 from loco.detectors.actionformer import ActionFormer
 from loco.nn.attention import FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import TransformerBlock
@@ -123,6 +125,19 @@ def test_streams_are_projected_apart() -> None:
     by_hand = [visual @ sight.weight[..., 0].T, audio @ sound.weight[..., 0].T]
     assert torch.allclose(fused, torch.cat(by_hand, -1), atol=1e-6)
     assert net.encoder.convs[0].in_channels == 12
+
+
+def test_voting_can_be_had() -> None:
+    """As docs/systems.md says it is turned on."""
+    words = ["model=actionformer_small", "model.dim=16", "output_dir=x",
+             "+model.decoding.class_aware=false",
+             "+model.decoding.voting={_target_: loco.detection.suppression.Voting}"]  # fmt: skip
+    config = compose_config("train", words)
+    net = instantiate(config.model, visual_channels=6, audio_channels=5, num_classes=3)
+    assert net.decoding.voting == Voting()
+    del config.model.decoding.class_aware
+    with pytest.raises(InstantiationException, match="class_aware=false"):
+        instantiate(config.model, visual_channels=6, audio_channels=5, num_classes=3)
 
 
 @pytest.mark.parametrize(

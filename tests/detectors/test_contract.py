@@ -25,6 +25,8 @@ from helpers import (
     last_checkpoint,
     tiny_config,
 )
+from loco.reporting.inspection import spaces
+from loco.runs.checkpoints import load_module
 from loco.runs.predict import predict
 from loco.runs.train import train
 from loco.structures import Batch, Events, TimeGrid
@@ -303,6 +305,27 @@ def test_resumed_is_uninterrupted(model: str, synthetic_root: Path, tmp_path: Pa
     for part in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
         assert_same(expected[part], got[part], part)
     assert resumed == whole
+
+
+@pytest.mark.slow
+@every_model
+def test_a_run_is_shown(model: str, synthetic_root: Path, tmp_path: Path) -> None:
+    """Its page, its pictures for W&B; what it has not got is left out, with a word in the page."""
+    settings = (
+        f"model={model}", "trainer.max_epochs=1", "report=true", "logger=wandb",
+        "logger.wandb.offline=true",
+    )  # fmt: skip
+    train(tiny_config(synthetic_root, tmp_path / "run", *settings, model=MODELS[model]))
+    module = load_module(tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    pictures = {path.parent.name for path in (tmp_path / "run").rglob("media/images/*/*.png")}
+    has_encoders = bool(spaces(module))
+    assert ("No similarity matrices" in page) is not has_encoders
+    assert ("similarity" in pictures) is has_encoders
+    assert "timeline" in pictures
+    config = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
+    for group in ("attention:", "correspondence:"):
+        assert (group in config) is (model == "loco_small")
 
 
 @pytest.mark.slow

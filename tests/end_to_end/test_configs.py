@@ -24,6 +24,7 @@ from loco.detectors.tadtr.detector import TadTR
 from loco.detectors.tridet.detector import TriDet
 from loco.detectors.vsgn.detector import VSGN
 from loco.runs.callbacks import build_callbacks
+from loco.training.optim import parameter_groups
 
 GROUPS = sorted(
     (path.parent.name, path.stem)
@@ -115,6 +116,17 @@ def test_small_models_are_of_one_size(name: str) -> None:
             num_classes=data.num_classes,
         )
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(3.5e6, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["actionformer", "tridet"])
+def test_only_matrices_and_kernels_decay(name: str) -> None:
+    """Not biases, norms, layer and level scales."""
+    with torch.device("meta"):
+        model = PEERS[name](4, 3, 2, dim=32)
+    decayed, free = parameter_groups(model, 1e-4, 0.05, {})
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert all(parameter.ndim == 1 for parameter in free["params"])
+    assert free["weight_decay"] == 0
 
 
 @pytest.mark.parametrize("name", PEERS)

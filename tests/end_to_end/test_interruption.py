@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from helpers import QUIET, TINY_DATA, TINY_MODEL, run_loco
 from loco.runs.checkpoints import load_checkpoint
+from loco.training.interruption import Interruption
 
 SETTINGS = [*TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=3", "optimizer.lr=0.003",
             "data.eval_batch_size=2"]  # fmt: skip
@@ -103,3 +105,35 @@ def test_kill_9_leaves_whole_checkpoints(
     done = run_loco("train", *words, *(["ckpt_path=run"] * last.is_file()), cwd=tmp_path)
     assert done.code == 0, done.out
     assert_same_training(whole, run)
+
+
+@pytest.mark.slow
+def test_slurm_queues_a_job_again_and_it_goes_on(
+    whole: Path, synthetic_root: Path, tmp_path: Path
+) -> None:
+    """SIGUSR1 says that the time is over; `scontrol` is one that notes what it is asked for."""
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked.txt\n', encoding="utf-8")
+    scontrol.chmod(0o755)
+    job = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "x", "SLURM_PROCID": "0",
+           "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
+           "PATH": f"{scontrol.parent}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
+    words = ["train", f"data.root={synthetic_root}", *SETTINGS, "hydra.run.dir=run"]
+    stop = "+callbacks.stop={_target_: helpers.SignalAt, name: SIGUSR1, epoch: 1, batch: 0}"
+    ended = run_loco(*words, stop, cwd=tmp_path, **job)
+    assert ended.code == 128 + signal.SIGUSR1, ended.out
+    assert (tmp_path / "asked.txt").read_text(encoding="utf-8") == "requeue 7\n"
+    assert not list(tmp_path.rglob("hpc_ckpt*"))
+    done = run_loco(*words, cwd=tmp_path, **job, SLURM_RESTART_COUNT="1")
+    assert done.code == 0, done.out
+    assert "resuming from" in done.out
+    assert_same_training(whole, tmp_path / "run")
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    interruption = Interruption()
+    interruption._note(signal.SIGINT, None)
+    interruption._note(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):
+        interruption._note(signal.SIGINT, None)

@@ -132,6 +132,9 @@ def test_errors_of_settings(tmp_path: Path, synthetic_root: Path) -> None:
     assert_error(done, "window_size", "at least 1")
     done = call("train.py", *common, "model.dim=15", cwd=tmp_path)
     assert_error(done, "multiple of heads")
+    for word in ("attention=global", "+attention.window_size=4", "correspondence=none"):
+        done = call("train.py", *common, "model=actionformer_small", word, cwd=tmp_path)
+        assert_error(done, word, "ActionFormer takes no")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from helpers import Composer, compose_config
 from loco.errors import CheckpointError, LocoError, SettingError
 from loco.runs.checkpoints import load_module
 from loco.runs.cost import measure
+from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat, only_used_groups
 from loco.runs.train import train
@@ -91,3 +92,35 @@ def test_groups_that_the_model_takes_stay() -> None:
     used = only_used_groups(config)
     assert used == config
     assert used.model.attention._target_.endswith("GlobalAttention")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("attention.window_size=0", "attention.window_size: window_size must be at least 1"),
+        ("attention.window_size=abc", "attention.window_size: window_size must be at least 1"),
+        ("correspondence.temperature=nan", "correspondence.temperature: temperature must be in"),
+        ("correspondence.target.sigma=-1", "model.correspondence.target: sigma must be positive"),
+        ("model.decoding.sigma=0", "model.decoding: sigma must be positive"),
+        ("model.decoding.max_segments=0", "model.decoding.max_segments: max_segments must be"),
+        ("+model.decoding.score_threshold=2", "model.decoding.score_threshold: score_threshold"),
+        ("+model.criterion.gamma=-1", "model.criterion.gamma: gamma must be at least 0"),
+        ("model.heads=3", "model.dim: dim must be a multiple of heads"),
+        ("model.drop_path=1", "model.drop_path: drop_path must be in [0, 1)"),
+        ("model.assigner.ranges=[[4,0]]", "model.assigner.ranges: ranges must be pairs"),
+        ("data.layout.fps=0", "data.layout: TimeGrid.fps must be positive"),
+        ("+data.generator.difficulty=nan", "synthetic data: difficulty must be a number"),
+        ("data.crop_ratio=[0,2]", "data: crop_ratio must be in (0, 1]"),
+        ("data.pool_batches=0", "data: pool_batches must be at least 1"),
+        ("callbacks.ema.decay=1", "callbacks.ema: decay must be in [0, 1)"),
+        ("optimizer.lr_factors.log_sigma=-1", "optimizer: lr_factors.log_sigma must be at least"),
+    ],
+)
+def test_parts_are_checked_before_anything_is_made(
+    tiny: Composer, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(USER_ERRORS) as caught:
+        train(tiny(f"data.root={tmp_path / 'new'}", override))
+    assert readable(caught.value).startswith(message)
+    assert "\n" not in readable(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -42,8 +42,8 @@ def _describe(args: argparse.Namespace) -> Annotations:
     from loco.data.describe_tables import advice_lines, description_table, levels_table
     from loco.runs.results import show
 
+    annotations = read_annotations(args.annotations)  # before anything is printed
     grid = _grid(args)
-    annotations = read_annotations(args.annotations)
     advice = advise(annotations, grid, args.levels)
     show(description_table(describe_splits(annotations), str(args.annotations)))
     print(f"grid: {grid.fps:g} fps, window {grid.window}, stride {grid.stride} frames: a step "

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
 import lightning
-import numpy as np
 import torch
-from rich.markup import escape
-from rich.progress import Progress
 from torch import distributed
 from torch.utils.data import DataLoader
 
@@ -22,19 +16,17 @@ from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.extraction import Extraction, read_extraction
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
+from loco.data.inspection import checked_files, warn_of_lengths
 from loco.data.sampler import (
     LengthBatchSampler,
     RepeatedBatchSampler,
     ResumableLoader,
     leave_signals_to_parent,
 )
-from loco.errors import AnnotationError, FeatureError
+from loco.errors import AnnotationError, FeatureError, check_number
 from loco.structures import Batch, Events, TimeGrid
 
 log = logging.getLogger(__name__)
-
-_SHOWN = 20  # problems or videos that a message names
-_MANY = 1000  # videos from which on a log line says what is being waited for
 
 Stage = Literal["train", "validation", "test", "predict"]
 
@@ -114,11 +106,14 @@ class AVDataModule(lightning.LightningDataModule):
             "pool_batches": pool_batches,
         }
         for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be ≥ 1, got {size}")
+            check_number(name, size, 1, whole=True)
+        for name, size in {
+            "num_workers": num_workers, "max_length_difference": max_length_difference
+        }.items():  # fmt: skip
+            check_number(name, size, 0, whole=True)
         if crop_ratio is not None and len(crop_ratio) != 2:
             raise ValueError(f"crop_ratio must be two numbers or None, got {list(crop_ratio)}")
-        ratio = None if crop_ratio is None else (float(crop_ratio[0]), float(crop_ratio[1]))
+        ratio = None if crop_ratio is None else (crop_ratio[0], crop_ratio[1])
         self.root = Path(root)
         self.annotations_path = None if annotations is None else Path(annotations)
         self.layout = layout
@@ -278,66 +273,16 @@ class AVDataModule(lightning.LightningDataModule):
         return Video(video_id, duration, "predict", Events.empty())
 
     def _inspect(self, store: FeatureStore, video_ids: list[str]) -> Inspection:
-        videos = len(set(video_ids))
-        files = videos * len(self.layout.patterns)
-        began = time.perf_counter()
-        if videos >= _MANY:
-            log.info("checking the headers of %d feature files under %s …", files, self.root)
-        inspection = store.inspect(video_ids)
-        if videos >= _MANY:
-            log.info("checked %d files in %.1f s", files, time.perf_counter() - began)
-        if self.check == "full":
-            inspection = self._check_values(store, inspection)
-        problems = inspection.problems
-        bad = dict.fromkeys(problem.video_id for problem in problems)
-        if len(bad) == videos and all(problem.reason == "missing" for problem in problems):
-            held = sorted(path.name for path in store.root.iterdir())[:3]
-            raise FeatureError(
-                f"{store.root}: holds no file of the {videos} videos under the names of the "
-                f"layout, {', '.join(self.layout.patterns)}; what it holds: "
-                + (", ".join(held) + ", …" if held else "nothing")
-            )
-        if problems and self.missing == "error":
-            raise FeatureError(
-                f"{self.root}: {len(bad)} of {videos} videos have files that cannot be used "
-                f"(data.missing=skip leaves them out):\n{_lines(problems)}"
-            )
-        if problems:
-            log.warning(
-                "%s: %d of %d videos are left out, their files cannot be used:\n%s",
-                *(self.root, len(bad), videos, _lines(problems)),
-            )
+        inspection = checked_files(
+            store, video_ids, full=self.check == "full", skip=self.missing == "skip"
+        )
         if inspection.float64 and self._inspection is None:
             log.warning(
                 "%s: %d files hold float64, which is read as float32; files of float32 take half "
                 "the time to read", self.root, inspection.float64,
             )  # fmt: skip
-        self._check_grid(inspection)
+        warn_of_lengths(self.root, self.grid, inspection.lengths, self.annotations or {})
         return inspection
-
-    def _check_values(self, store: FeatureStore, inspection: Inspection) -> Inspection:
-        """The same without the videos that hold NaN or infinity, after reading all of them."""
-        with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
-            task = bar.add_task(escape(f"reading {self.root}"), total=len(inspection.lengths))
-            found = store.check_values(list(inspection.lengths), lambda: bar.advance(task))
-        bad = {problem.video_id for problem in found}
-        lengths = {i: steps for i, steps in inspection.lengths.items() if i not in bad}
-        return replace(inspection, lengths=lengths, problems=[*inspection.problems, *found])
-
-    def _check_grid(self, inspection: Inspection) -> None:
-        """Warns where the lengths of the features and of the videos hardly belong together."""
-        annotations: dict[str, Video] = self.annotations or {}
-        ratios = [
-            self.grid.end_seconds(steps) / annotations[video_id].duration
-            for video_id, steps in inspection.lengths.items()
-            if video_id in annotations
-        ]
-        if ratios and not 0.7 < (ratio := float(np.median(ratios))) < 1.4:
-            log.warning(
-                "%s: by the layout (%g fps, window %d, stride %d) the features last %.2f times "
-                "as long as the videos; are these the numbers they were made with?",
-                *(self.root, self.grid.fps, self.grid.window, self.grid.stride, ratio),
-            )
 
     def _annotated(self, what: str) -> Annotations:
         if self.annotations_path is None:
@@ -394,12 +339,3 @@ class AVDataModule(lightning.LightningDataModule):
             # of its own, so that loading draws nothing from the generator that dropout uses
             generator=torch.Generator().manual_seed(self.seed),
         )
-
-
-def _lines(items: Iterable[object]) -> str:
-    """The first few on a line each, and how many more there are."""
-    items = list(items)
-    lines = [f"  {item}" for item in items[:_SHOWN]]
-    if len(items) > _SHOWN:
-        lines.append(f"  … and {len(items) - _SHOWN} more")
-    return "\n".join(lines)

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from loco.data.annotations import Video
 from loco.data.features import FeatureStore
-from loco.errors import FeatureError
+from loco.errors import FeatureError, check_number
 from loco.structures import Batch, Events, Sample, TimeGrid
 
 log = logging.getLogger(__name__)
@@ -55,12 +55,15 @@ class RandomCrop:
     trials: int = 200
 
     def __post_init__(self) -> None:
-        if self.max_length is not None and self.max_length < 1:
-            raise ValueError(f"max_length must be at least 1 step or None, got {self.max_length}")
+        if self.max_length is not None:
+            check_number("max_length", self.max_length, 1, whole=True)
+        for part in self.ratio or ():
+            check_number("crop_ratio", part, 0, 1, without="low")
+        check_number("min_inside", self.min_inside, 0, 1)
+        check_number("trials", self.trials, 1, whole=True)
+        check_number("seed", self.seed, 0, whole=True)
         if self.ratio is not None and not 0 < self.ratio[0] <= self.ratio[1] <= 1:
             raise ValueError(f"crop_ratio must be 0 < low ≤ high ≤ 1 or None, got {self.ratio}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be ≥ 0, got {self.seed}")
 
     def length(self, num_steps: int, epoch: int, index: int) -> int:
         """Steps that the video `index` of `num_steps` steps has in this epoch."""

@@ -15,8 +15,8 @@ from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from loco.data.headers import DTYPES, Header, read_header
-from loco.errors import FeatureError
+from loco.data.headers import DTYPES, UNREADABLE, Header, read_header
+from loco.errors import FeatureError, check_number
 from loco.structures import TimeGrid
 
 _THREADS = 8  # hides the latency of a network file system
@@ -121,8 +121,7 @@ class FeatureStore:
     def __init__(
         self, root: str | Path, layout: FeatureLayout, max_length_difference: int = 8
     ) -> None:
-        if max_length_difference < 0:
-            raise ValueError(f"max_length_difference must be ≥ 0, got {max_length_difference}")
+        check_number("max_length_difference", max_length_difference, 0, whole=True)
         self.root = Path(root)
         self.layout = layout
         self.max_length_difference = max_length_difference
@@ -238,7 +237,7 @@ class FeatureStore:
             try:
                 # not a pipe or a device, which could be waited for without end
                 array = _load_mapped(path) if path.is_file() else np.empty(0)
-            except (OSError, ValueError, EOFError):
+            except UNREADABLE:
                 array = np.empty(0)  # judged below, with the words of the inspection
             if array.ndim != 2 or array.dtype.newbyteorder("=") not in DTYPES:
                 header = read_header(path)
@@ -274,7 +273,7 @@ class FeatureStore:
             paths = [self.path(video_id, pattern) for pattern in self.layout.patterns]
             try:
                 return self._not_finite(video_id, [_native(_load_mapped(p)) for p in paths], 0)
-            except (OSError, ValueError, EOFError) as error:
+            except UNREADABLE as error:
                 return Problem(video_id, paths[0].name, f"cannot be read: {error}")
 
         found = []

@@ -9,12 +9,18 @@ import threading
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import NamedTuple
 
 import numpy as np
 
 DTYPES = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 """What files may hold, in any byte order; float64 is read as float32."""
+UNREADABLE = (
+    OSError, ValueError, TypeError, SyntaxError, EOFError, TokenError, RecursionError,
+    OverflowError,
+)  # fmt: skip
+"""What numpy raises for a damaged file, whose header it parses as Python."""
 _HEAD_BYTES = 128  # what numpy writes for an ordinary 2-D array; longer headers are read again
 # CPython 3.11 counts how deep its parser is for all threads together, and numpy parses headers with
 # it: two threads at a time could end in a SystemError, "AST constructor recursion depth mismatch"
@@ -99,6 +105,6 @@ def _parse_header(head: bytes) -> tuple[tuple[int, ...], np.dtype, int] | None:
                 shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
             else:
                 shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
-    except (ValueError, TypeError, SyntaxError, EOFError):
+    except UNREADABLE:
         return None
     return shape, dtype, stream.tell()

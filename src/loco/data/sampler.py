@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 
 from loco.data.dataset import Key
+from loco.errors import check_number
 from loco.structures import Batch
 
 
@@ -55,14 +56,11 @@ class LengthBatchSampler(Sampler[list[Key]]):
         rank: int = 0,
         pool_batches: int = 32,
     ) -> None:
-        if batch_size < 1 or pool_batches < 1:
-            raise ValueError(
-                f"batch_size and pool_batches must be ≥ 1, got {batch_size} and {pool_batches}"
-            )
-        if not 0 <= rank < num_replicas:
-            raise ValueError(f"rank must be in [0, {num_replicas}), got {rank}")
-        if seed < 0:
-            raise ValueError(f"seed must be ≥ 0, got {seed}")
+        check_number("batch_size", batch_size, 1, whole=True)
+        check_number("pool_batches", pool_batches, 1, whole=True)
+        check_number("num_replicas", num_replicas, 1, whole=True)
+        check_number("rank", rank, 0, num_replicas, whole=True, without="high")
+        check_number("seed", seed, 0, whole=True)
         self.lengths = lengths
         self.count = len(lengths(0))
         if self.count == 0:

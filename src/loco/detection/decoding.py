@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from loco.detection.suppression import Suppression
+from loco.errors import check_number
 from loco.structures import Events, TimeGrid
 
 
@@ -24,6 +25,12 @@ class Decoding(Suppression):
     score_threshold: float = 0.001
     top_k: int = 2000
     min_length: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("score_threshold", self.score_threshold, 0, 1)
+        check_number("top_k", self.top_k, 1, whole=True)
+        check_number("min_length", self.min_length, 0)
 
     @torch.no_grad()
     def __call__(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.detection.assignment import Positives
+from loco.errors import check_number
 from loco.nn.processes import processes, summed
 
 
@@ -94,13 +94,13 @@ class DetectionLoss(nn.Module):
         losses = {"giou": giou_loss, "diou": diou_loss}
         if regression not in losses:
             raise ValueError(f"regression must be one of {sorted(losses)}, got {regression!r}")
-        for name, value, low, high in (
-            ("regression_weight", regression_weight, 0, math.inf),
-            ("label_smoothing", label_smoothing, 0, 1),
-            ("quality_power", quality_power, 0, math.inf),
-        ):
-            if not low <= value < high:
-                raise ValueError(f"{name} must lie in [{low}, {high}), got {value}")
+        check_number("regression_weight", regression_weight, 0)
+        check_number("label_smoothing", label_smoothing, 0, 1, without="high")
+        check_number("quality_power", quality_power, 0)
+        check_number("alpha", alpha, 0, 1)
+        check_number("gamma", gamma, 0)
+        check_number("normalizer", normalizer, 0, without="low")
+        check_number("momentum", momentum, 0, 1, without="high")
         self.regression_loss = losses[regression]
         self.regression_weight = regression_weight
         self.label_smoothing = label_smoothing

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from loco.errors import check_number
+
 Array = np.ndarray
 
 _WINDOW = 4
@@ -63,8 +65,7 @@ def soft_nms(
 
     Source: Bodla et al. 2017, "Soft-NMS", Eq. 3; σ and the limits as UnAV has them.
     """
-    if not sigma > 0:
-        raise ValueError(f"sigma must be positive, got {sigma}")
+    check_number("sigma", sigma, 0, without="low")
 
     def weaken(iou: Array) -> Array:
         np.multiply(iou, iou, out=iou)
@@ -88,8 +89,7 @@ def hard_nms(
 
     Arguments, result and errors are `soft_nms`'s; scores come back as they were.
     """
-    if not 0 <= iou_threshold <= 1:
-        raise ValueError(f"iou_threshold must lie in [0, 1], got {iou_threshold}")
+    check_number("iou_threshold", iou_threshold, 0, 1)
 
     def weaken(iou: Array) -> Array:
         return (iou < iou_threshold).astype(iou.dtype)
@@ -343,7 +343,6 @@ def _check(
         if ids is not None and (ids.shape != (count,) or ids.dtype != torch.long):
             found = f"{ids.dtype} {tuple(ids.shape)}"
             raise ValueError(f"{name} must be long ({count},), got {found}")
-    if min_score < 0:
-        raise ValueError(f"min_score must not be negative, got {min_score}")
-    if max_segments is not None and max_segments < 1:
-        raise ValueError(f"max_segments must be positive or None, got {max_segments}")
+    check_number("min_score", min_score, 0)
+    if max_segments is not None:
+        check_number("max_segments", max_segments, 1, whole=True)

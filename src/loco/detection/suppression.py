@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from loco.detection.nms import hard_nms, soft_nms
+from loco.errors import check_number
 from loco.structures import Events
 
 _PAIRS = 1 << 22
@@ -37,8 +38,7 @@ class Voting:
     weight: Literal["score", "score_iou"] = "score_iou"
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold of voting must lie in (0, 1], got {self.threshold}")
+        check_number("threshold", self.threshold, 0, 1, without="low")
         if self.weight not in ("score", "score_iou"):
             raise ValueError(f"weight of voting must be score or score_iou, got {self.weight!r}")
 
@@ -90,6 +90,10 @@ class Suppression:
     def __post_init__(self) -> None:
         if self.nms not in ("soft", "hard", "none"):
             raise ValueError(f"nms must be soft, hard or none, got {self.nms!r}")
+        for name in ("iou_threshold", "min_score"):
+            check_number(name, getattr(self, name), 0, 1)
+        check_number("max_segments", self.max_segments, 1, whole=True)
+        check_number("sigma", self.sigma, 0, without="low")
         if self.voting is not None and (self.class_aware or self.nms == "none"):
             raise ValueError("voting needs class_aware=false and a soft or hard nms")
 

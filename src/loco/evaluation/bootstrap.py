@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from loco.errors import check_number
 from loco.evaluation.matching import Array, Columns, match, overlaps, read_columns, score_order
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS
 
@@ -86,6 +87,8 @@ def resampled(
     counts = {run.num_videos for run in runs}
     if len(counts) != 1:
         raise ValueError(f"runs of different numbers of test videos: {sorted(counts)}")
+    check_number("resamples", resamples, 1, whole=True)
+    check_number("seed", seed, 0, whole=True)
     num_videos = counts.pop()
     random = np.random.default_rng(seed)
     values = np.empty((len(runs), resamples))

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torchmetrics import Metric
 
+from loco.errors import check_number
 from loco.evaluation.matching import (
     Array,
     Columns,
@@ -152,6 +153,7 @@ class DetectionMAP(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_number("num_classes", num_classes, 1, whole=True)
         self.num_classes = num_classes
         self.tiou_thresholds = check_thresholds(tiou_thresholds)
         self._unnamed = 0

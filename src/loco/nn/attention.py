@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.errors import check_number
 from loco.nn.layers import MaskedConv1d, downsample_mask, linear, zero_padding
 
 
@@ -73,6 +74,8 @@ class Attention(nn.Module, ABC):
 
     def __init__(self, *, dim: int, heads: int, stride: int = 1) -> None:
         super().__init__()
+        for name, value in {"dim": dim, "heads": heads, "stride": stride}.items():
+            check_number(name, value, 1, whole=True)
         if dim % heads:
             raise ValueError(f"dim must be a multiple of heads, got dim={dim}, heads={heads}")
         self.heads = heads
@@ -145,8 +148,7 @@ class FixedWindowAttention(Attention):
 
 def checked_window_size(window_size: int) -> int:
     """The window size w, if it is one."""
-    if window_size < 1:
-        raise ValueError(f"window_size must be at least 1 step, got {window_size}")
+    check_number("window_size", window_size, 1, whole=True)
     return window_size
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from loco.errors import check_number
 from loco.nn.attention import AttentionFactory, GlobalAttention
 from loco.nn.layers import FeedForward, ScaledDropPath, masked_max_pool
 
@@ -98,6 +99,12 @@ class BlockFactory:
     drop_path: float = 0.0
     layer_scale: float = 1.0
     asks: Asks = "self"
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "heads"):
+            check_number(name, getattr(self, name), 1, whole=True)
+        check_number("drop_path", self.drop_path, 0, 1, without="high")
+        check_number("layer_scale", self.layer_scale)
 
     def __call__(
         self,

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.errors import check_number
+
 
 def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
     """Features (B, T, D) with 0 wherever the mask (B, T) is False, whatever stood there."""
@@ -51,7 +53,12 @@ class MaskedConv1d(nn.Conv1d):
         self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1,
         groups: int = 1, bias: bool = True,
     ) -> None:  # fmt: skip
-        if kernel < 1 or kernel % 2 == 0:
+        for name, value in {
+            "in_channels": in_channels, "out_channels": out_channels, "kernel": kernel,
+            "stride": stride, "groups": groups,
+        }.items():  # fmt: skip
+            check_number(name, value, 1, whole=True)
+        if kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, got {kernel}")
         super().__init__(
             in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups,
@@ -117,8 +124,8 @@ class ScaledDropPath(nn.Module):
 
     def __init__(self, dim: int, rate: float, scale: float) -> None:
         super().__init__()
-        if not 0 <= rate < 1:
-            raise ValueError(f"drop_path must lie in [0, 1), got {rate}")
+        check_number("drop_path", rate, 0, 1, without="high")
+        check_number("layer_scale", scale)
         self.rate = rate
         self.scale = nn.Parameter(torch.full((dim,), scale))
 

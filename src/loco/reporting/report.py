@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 
 from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
-from loco.errors import LocoError
+from loco.errors import LocoError, check_number
 from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.similarity import mean_of_std, similarity_by_distance
 from loco.reporting.figures import (
@@ -101,6 +101,7 @@ class RunReport(lightning.Callback):
     """
 
     def __init__(self, enabled: bool = True, videos: int = MAX_VIDEOS) -> None:
+        check_number("videos", videos, 0, whole=True)
         self.enabled = enabled
         self.videos = videos
 

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from loco.data.datamodule import AVDataModule
-from loco.errors import LocoError
+from loco.errors import LocoError, check_number
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision, precision_recall
 from loco.reporting.figures import plot_similarity, plot_timeline
@@ -96,11 +96,9 @@ class WandbMedia(lightning.Callback):
     def __init__(
         self, num_videos: int = 3, every_n_validations: int = 5, min_score: float = 0.2
     ) -> None:
-        if num_videos < 0 or every_n_validations < 1:
-            raise ValueError(
-                "num_videos must be ≥ 0 and every_n_validations ≥ 1, "
-                f"got {num_videos} and {every_n_validations}"
-            )
+        check_number("num_videos", num_videos, 0, whole=True)
+        check_number("every_n_validations", every_n_validations, 1, whole=True)
+        check_number("min_score", min_score, 0, 1)
         self.num_videos = num_videos
         self.every_n_validations = every_n_validations
         self.min_score = min_score

@@ -43,6 +43,12 @@ def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_p
         return path
     if not path.is_dir():
         raise CheckpointError(f"{setting}={path}: expected a checkpoint or a run's folder")
+    tasks = sorted(file.parent.name for file in path.glob("checkpoints/*/best.ckpt"))
+    if best and tasks:
+        raise CheckpointError(
+            f"{setting}={path}: a training of several tasks; give the folder of one of them in it: "
+            + ", ".join(tasks)
+        )
     for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt",):
         found = sorted(path.rglob(name), key=lambda file: file.stat().st_mtime)
         if found:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 15.0
+INTERRUPTED = (130, 143)  # the exit codes of a process that Ctrl-C or SIGTERM ended
 
 
 def run_task(name: str, config: DictConfig) -> Any:
@@ -89,6 +90,8 @@ def launch(name: str, config: DictConfig, count: int) -> None:
         if failed is not None:
             notes = sorted(Path(folder).glob("*.error"), key=lambda file: file.stat().st_mtime)
             code = processes[failed].returncode
+            if not notes and code in INTERRUPTED:
+                raise Interrupted(code - 128)
             what = f"process {failed + 1} of {count} {_how_it_ended(code)}"
             error = LocoError(notes[0].read_text(encoding="utf-8") if notes else what)
             error.exit_code = code if notes else 1

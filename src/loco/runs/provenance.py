@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,6 @@ import lightning
 import numpy
 import torch
 
-import loco
 from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import Interrupted
@@ -115,7 +115,7 @@ def starts(folder: Path) -> list[dict[str, Any]]:
 def versions() -> dict[str, str]:
     """Of this suite, and of what its numbers depend on."""
     return {
-        "loco": loco.__version__,
+        "loco": sys.modules["loco"].__version__,
         "torch": str(torch.__version__),
         "lightning": lightning.__version__,
         "numpy": numpy.__version__,

@@ -100,7 +100,7 @@ def _composed(name: str, conf: Path, own: Path | None) -> DictConfig:
 
 def _settings(config: DictConfig) -> dict[str, Any]:
     """What of a configuration is the system's own, plain values alone."""
-    model = OmegaConf.to_container(config.model)
+    model = OmegaConf.to_container(config.model, resolve=True)
     assert isinstance(model, dict)
     plain = {
         str(key): value

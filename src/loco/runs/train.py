@@ -28,6 +28,7 @@ from loco.runs.entry import naming_settings
 from loco.runs.files import write_text
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
+from loco.runs.parts import check_parts
 from loco.runs.provenance import noting
 from loco.runs.results import (
     metrics_table,
@@ -63,6 +64,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     began = time.perf_counter()
     check_numbers(config)
+    check_parts(config)
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)

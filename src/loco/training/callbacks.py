@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from loco.errors import check_number
+
 log = logging.getLogger(__name__)
 
 
@@ -45,8 +47,7 @@ class WeightEMA(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay must lie in [0, 1), got {decay}")
+        check_number("decay", decay, 0, 1, without="high")
 
         def average(averaged: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
             if not averaged.is_floating_point():

@@ -38,6 +38,16 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             unfinished.replace(target)
         except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk
             unfinished.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            reason = _reason(error)
             kept = "; the checkpoint before it is still there" if target.exists() else ""
             raise CheckpointError(f"{target}: cannot be written: {reason}{kept}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, which torch may have made another error of."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return str(error).splitlines()[0]

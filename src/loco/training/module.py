@@ -89,7 +89,7 @@ class LocalizationModule(lightning.LightningModule):
         if not total.isfinite():
             shown = ", ".join(f"{name} {value.item():.3g}" for name, value in parts.items())
             raise TrainingError(
-                f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx} "
+                f"the loss is not finite in epoch {self.current_epoch + 1}, batch {batch_idx + 1} "
                 f"({shown}); a lower optimizer.lr or a longer optimizer.warmup_epochs may help"
             )
         logged = {"train/loss": total.detach()}

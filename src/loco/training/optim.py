@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from loco.errors import check_number
+
 log = logging.getLogger(__name__)
 
 NORMS = ("Norm", "Norm1d", "Norm2d", "Norm3d")
@@ -112,6 +114,12 @@ class AdamW:
     lr_factors: Mapping[str, float] = field(
         default_factory=lambda: {"log_sigma": 10.0, "log_temperature": 10.0}
     )
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "warmup_epochs"):
+            check_number(name, getattr(self, name), 0)
+        for name, factor in self.lr_factors.items():
+            check_number(f"lr_factors.{name}", factor, 0)
 
     def __call__(
         self, model: nn.Module, *, total_steps: int | None, steps_per_epoch: int

@@ -41,6 +41,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "uniav": lambda: UniAV(6, 5, 3, text_channels=8, **SMALL),
     "uniav_three": lambda: UniAV(6, 5, CLASSES, text_channels=8, tasks=three(), **SMALL),
 }
+other_forms = pytest.mark.parametrize("name", ["unav_plain", "uniav_three"])
+"""Those that the contract of all detectors (tests/detectors/test_contract.py) does not build."""
 
 
 def small(name: str) -> nn.Module:
@@ -155,7 +157,7 @@ def test_the_published_size_is_the_default_of_the_class(name: str, kind: type) -
 
 
 @pytest.mark.parametrize("fill", [0.0, float("nan")])
-@pytest.mark.parametrize("name", MODELS)
+@other_forms
 def test_a_video_alone_is_the_same_in_a_batch(name: str, fill: float) -> None:
     model = small(name).double().eval()
     batch = make_batch([33, 1, 7, 20], fill=fill)
@@ -173,7 +175,7 @@ def test_a_video_alone_is_the_same_in_a_batch(name: str, fill: float) -> None:
         assert (together.audio[b, n:] == 0).all()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@other_forms
 def test_losses_and_gradients_whatever_stands_in_padding(name: str) -> None:
     truth = [(0.5, 3.0, 0), (1.0, 60.0, 1), (2.0, 30.0, 1)], [], [(0.1, 0.9, 1)]
     values, gradients = [], []
@@ -191,7 +193,7 @@ def test_losses_and_gradients_whatever_stands_in_padding(name: str) -> None:
         assert torch.equal(clean, dirty)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@other_forms
 def test_gradients_reach_every_parameter(name: str) -> None:
     model = small(name).train()
     for module in model.modules():
@@ -213,7 +215,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("name", MODELS)
+@other_forms
 def test_events_of_any_length(name: str) -> None:
     model = small(name).eval()
     for length in (1, 7, 33):
@@ -231,7 +233,7 @@ def test_events_of_any_length(name: str) -> None:
     assert total(losses) > 0
 
 
-@pytest.mark.parametrize("name", MODELS)
+@other_forms
 def test_autocast_leaves_what_is_read_in_float32(name: str) -> None:
     model = small(name).train()
     batch = make_batch([33, 7], [(0.5, 3.0, 0)])

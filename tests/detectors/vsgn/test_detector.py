@@ -226,8 +226,14 @@ def test_published_size(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"length": 100}, {"scales": ()}, {"neighbours": -1}, {"num_levels": 0}],
+    [
+        {"length": 100},
+        {"scales": ()},
+        {"neighbours": -1},
+        {"num_levels": 0},
+        {"stitch": SelfStitch(gap=60)},
+    ],
 )
-def test_wrong_sizes_are_told(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+def test_wrong_sizes_are_told(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="gap" if "stitch" in wrong else next(iter(wrong))):
         small(**wrong)

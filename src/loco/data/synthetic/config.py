@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from loco.errors import LocoError
+from loco.errors import LocoError, check_number
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class SyntheticConfig:
     def __post_init__(self) -> None:
         for name in ("num_videos", "visual_channels", "audio_channels", "drift_seconds"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_types()
         channels = (*self.visual_channels, *self.audio_channels)
         shortest, longest = self.drift_seconds
         checks = {
@@ -89,6 +90,18 @@ class SyntheticConfig:
         for complaint, holds in checks.items():
             if not holds:
                 raise LocoError(f"synthetic data: {complaint}")
+
+    def _check_types(self) -> None:
+        whole = ("num_videos", "num_classes", "visual_channels", "audio_channels", "seed",
+                 "latent_dim", "drift_dim")  # fmt: skip
+        for field in fields(self):
+            value = getattr(self, field.name)
+            try:
+                for number in value if isinstance(value, tuple) else (value,):
+                    if field.name != "dtype":
+                        check_number(field.name, number, whole=field.name in whole)
+            except ValueError as error:
+                raise LocoError(f"synthetic data: {error}") from None
 
 
 def random_stream(seed: int, *names: str) -> np.random.Generator:

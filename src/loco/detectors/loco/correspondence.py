@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.errors import check_number
 from loco.nn.layers import full_precision
 from loco.nn.processes import gathered, processes
 
@@ -47,8 +48,7 @@ class SoftenedTarget(CorrespondenceTarget):
 
     def __init__(self, alpha: float = 0.1) -> None:
         super().__init__()
-        if not 0 <= alpha < 1:
-            raise ValueError(f"alpha must lie in [0, 1), got {alpha}")
+        check_number("alpha", alpha, 0, 1, without="high")
         self.alpha = alpha
 
     def forward(self, mask: Tensor) -> Tensor:
@@ -74,8 +74,7 @@ class GaussianTarget(CorrespondenceTarget):
         self, sigma: float = 1.0, *, learnable: bool = True, normalize: bool = True
     ) -> None:
         super().__init__()
-        if not sigma > 0:
-            raise ValueError(f"sigma must be positive, got {sigma}")
+        check_number("sigma", sigma, 0, without="low")
         log_sigma = torch.tensor(math.log(sigma))
         if learnable:
             self.log_sigma = nn.Parameter(log_sigma)
@@ -139,9 +138,9 @@ class CorrespondenceLoss(nn.Module):
         super().__init__()
         if divergence not in ("cross_entropy", "kl"):
             raise ValueError(f"divergence must be cross_entropy or kl, got {divergence!r}")
-        low, high = self.temperature_range
-        if not low < temperature < high:
-            raise ValueError(f"temperature must lie between {low} and {high}, got {temperature}")
+        check_number("dim", dim, 2, whole=True)
+        check_number("weight", weight, 0)
+        check_number("temperature", temperature, *self.temperature_range, without="low high")
         self.target = GaussianTarget() if target is None else target
         self.weight = weight
         self.divergence = divergence

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.detection.heads import ConvHead, start_from_prior
+from loco.errors import check_number
 from loco.nn.blocks import BlockFactory
 from loco.nn.layers import linear
 
@@ -32,6 +33,10 @@ class Decoder(nn.Module):
         prior: float = 0.01,
     ) -> None:
         super().__init__()
+        check_number("decoder_blocks", num_blocks, 0, whole=True)
+        for name, value in {"num_levels": num_levels, "num_classes": num_classes}.items():
+            check_number(name, value, 1, whole=True)
+        check_number("prior", prior, 0, 1, without="low high")
         dim = block.dim
         self.fuse = linear(2 * dim, dim)
         self.blocks = nn.ModuleList(block() for _ in range(num_blocks))

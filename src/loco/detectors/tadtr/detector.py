@@ -69,6 +69,8 @@ class TadTR(nn.Module):
         actionness: whether segments are rated by what the memory holds there.
         criterion: matching and losses.
         decoding: from outputs to events.
+
+    Source: Liu et al.: TadTR, 2021 (arXiv 2106.10271).
     """
 
     def __init__(
@@ -137,7 +139,9 @@ class TadTR(nn.Module):
         """What to minimise is the sum of all entries, weights included."""
         outputs: Outputs = self(batch.visual, batch.audio, batch.mask)
         targets = make_targets(batch.events, batch.grid, batch.mask.sum(1))
-        return self.criterion(outputs.logits, outputs.segments, outputs.actionness, targets)
+        return self.criterion(
+            outputs.logits, outputs.segments, outputs.actionness, targets, training=self.training
+        )
 
     def detect(self, batch: Batch) -> list[Events]:
         """Events of each video, by descending score."""

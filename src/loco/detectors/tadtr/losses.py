@@ -35,8 +35,9 @@ class SetLoss:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
     def __call__(
-        self, logits: Tensor, segments: Tensor, actionness: Tensor | None, targets: Targets
-    ) -> dict[str, Tensor]:
+        self, logits: Tensor, segments: Tensor, actionness: Tensor | None, targets: Targets,
+        *, training: bool = False,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Weighted losses, scalars: to be summed.
 
         Args:
@@ -44,8 +45,11 @@ class SetLoss:
             segments: (L, B, Q, 2) centres and widths, as fractions of the real steps.
             actionness: (B, Q) of the last layer's segments; None if the net says none.
             targets: the events.
+            training: whether processes step together, so that the number of events by which the
+                losses are divided is a mean over them.
         """
-        focal, distance, iou = self.by_layer(logits, segments, targets)
+        count = mean_count(len(targets.label), logits, training)
+        focal, distance, iou = (loss / count for loss in self.by_layer(logits, segments, targets))
         losses = {
             "loss_cls": self.class_weight * focal.sum(),
             "loss_distance": self.distance_weight * distance.sum(),
@@ -60,7 +64,7 @@ class SetLoss:
     def by_layer(
         self, logits: Tensor, segments: Tensor, targets: Targets
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Focal, distance and IoU loss, (L,) each and without weights, per event of the batch."""
+        """Focal, distance and IoU loss, (L,) each: sums over the batch, without weights."""
         layer, query, event = self.matcher(logits, segments, targets)
         video, label = targets.video[event], targets.label[event]
         named = torch.zeros_like(logits)
@@ -70,8 +74,7 @@ class SetLoss:
         true = targets.segments[event].unflatten(0, (len(logits), -1))
         distance = (said - true).abs().sum((1, 2))
         iou = (1 - interval_iou(said, true)).sum(1)
-        count = mean_count(len(targets.label), logits)
-        return focal / count, distance / count, iou / count
+        return focal, distance, iou
 
 
 def best_iou(segments: Tensor, targets: Targets) -> Tensor:
@@ -81,10 +84,10 @@ def best_iou(segments: Tensor, targets: Targets) -> Tensor:
     return best.scatter_reduce(0, targets.video.unsqueeze(1).expand_as(iou), iou, "amax")
 
 
-def mean_count(events: int, like: Tensor) -> Tensor:
-    """The events of a process's batch, on average over all processes; at least 1."""
+def mean_count(events: int, like: Tensor, training: bool) -> Tensor:
+    """The events of a process's batch, in training on average over all processes; at least 1."""
     count = like.new_tensor(float(events))
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if training and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(count)
         count /= torch.distributed.get_world_size()
     return count.clamp(min=1)

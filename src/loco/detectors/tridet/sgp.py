@@ -78,7 +78,7 @@ class SGPBlock(nn.Module):
         self.pool = MaskedConv1d(dim, dim, kernel=1) if pool == "average" and stride > 1 else None
         self.norm = nn.LayerNorm(dim)
         self.gate, self.window, self.wide_window, self.instant, self.instant_gate = (
-            _depthwise(dim, size, init_std) for size in (kernel, kernel, wide, 1, 1)
+            Depthwise(dim, size, init_std) for size in (kernel, kernel, wide, 1, 1)
         )
         self.feed_forward_norm = MaskedGroupNorm(GROUPS, dim)
         self.feed_forward = FeedForward(dim, hidden=hidden)
@@ -113,7 +113,21 @@ class SGPBlock(nn.Module):
         return zero_padding(self.pool(sums / counts.clamp(min=1), coarse), coarse)
 
 
-def _depthwise(dim: int, kernel: int, init_std: float) -> MaskedConv1d:
-    conv = MaskedConv1d(dim, dim, kernel=kernel, groups=dim)
-    nn.init.normal_(conv.weight, std=init_std)
-    return conv
+class Depthwise(MaskedConv1d):
+    """A depthwise convolution; that of a single step is a product, tens of times as fast on a CPU.
+
+    Args:
+        dim: channels D.
+        kernel: steps, odd.
+        init_std: deviation that its weights start with.
+    """
+
+    def __init__(self, dim: int, kernel: int, init_std: float) -> None:
+        super().__init__(dim, dim, kernel=kernel, groups=dim)
+        nn.init.normal_(self.weight, std=init_std)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        if self.kernel_size == (1,):
+            assert self.bias is not None
+            return zero_padding(x, mask) * self.weight[:, 0, 0] + self.bias
+        return super().forward(x, mask)

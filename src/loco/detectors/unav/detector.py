@@ -42,6 +42,8 @@ class UnAV(nn.Module):
         assigner: which points answer for which events.
         criterion: classification and regression losses; None is that of UnAV's code, with DIoU.
         decoding: from outputs to events.
+
+    Source: Geng et al.: UnAV, CVPR 2023.
     """
 
     def __init__(

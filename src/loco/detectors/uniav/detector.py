@@ -73,6 +73,8 @@ class UniAV(nn.Module):
         drop_path: probability that a video skips a residual branch in training.
         layer_scale: what the residual branches' learnable channel scales start from.
         assigner: which points answer for which events.
+
+    Source: Geng et al.: UniAV, 2024 (arXiv 2404.03179).
     """
 
     def __init__(

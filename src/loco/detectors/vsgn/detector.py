@@ -58,6 +58,8 @@ class VSGN(nn.Module):
         stitch: which videos are stitched.
         criterion: assignment and losses; its `classification` decides what the net says.
         decoding: from outputs to events.
+
+    Source: Zhao, Thabet, Ghanem: VSGN, ICCV 2021 (arXiv 2011.14598).
     """
 
     anchors: Tensor
@@ -98,6 +100,10 @@ class VSGN(nn.Module):
                 f"length must be a multiple of the last stride {coarsest}, got {length}"
             )
         self.stitch = SelfStitch() if stitch is None else stitch
+        if (1 - self.stitch.short) * length < self.stitch.gap + 1:
+            raise ValueError(
+                f"a gap of {self.stitch.gap} leaves no frame of {length} for a magnified copy"
+            )
         self.criterion = BoxLoss() if criterion is None else criterion
         self.decoding = BoxDecoding() if decoding is None else decoding
         self.length = length

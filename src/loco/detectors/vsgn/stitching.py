@@ -177,7 +177,7 @@ class SelfStitch:
             highest = max(math.floor(start), lowest)
             first = int(torch.randint(lowest, highest + 1, ()))
             behind = min(first + size, count)
-            for s, e in steps.tolist():
+            for s, e in sorted(steps.tolist(), reverse=True):
                 if s >= end and e > behind - 1:
                     behind = min(behind, max(math.ceil(s), math.ceil(end) + 1))
             drawn.append((video, first, max(behind - first, 1)))
@@ -211,9 +211,8 @@ def make_targets(layout: Layout, events: Sequence[Events], grid: TimeGrid) -> Ta
     row = torch.arange(len(sizes), device=device).repeat_interleave(sizes)
     steps = [grid.to_steps(of_video.segments).float().to(device) for of_video in events]
     label = [of_video.labels.to(device) for of_video in events]
-    none = [torch.zeros(0, 2, device=device)], [torch.zeros(0, dtype=torch.long, device=device)]
-    segment = torch.cat(none[0] + [steps[video] for video in layout.video.tolist()])
-    labels = torch.cat(none[1] + [label[video] for video in layout.video.tolist()])
+    segment = torch.cat([steps[video] for video in layout.video.tolist()])
+    labels = torch.cat([label[video] for video in layout.video.tolist()])
 
     first = layout.first[row].float()
     last = first + layout.steps[row] - 1
@@ -230,7 +229,7 @@ def make_targets(layout: Layout, events: Sequence[Events], grid: TimeGrid) -> Ta
     labels, row = torch.cat([labels, labels[twice]]), torch.cat([row, row[twice]])
 
     counts = torch.bincount(row, minlength=len(sizes))
-    most = max(int(counts.max()) if len(counts) else 0, 1)
+    most = max(int(counts.max()), 1)
     order = torch.argsort(row, stable=True)
     place = torch.arange(len(row), device=device) - (counts.cumsum(0) - counts)[row[order]]
     padded = boxes.new_zeros(len(sizes), most, 2)

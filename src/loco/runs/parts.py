@@ -1,0 +1,53 @@
+"""The parts that a configuration names, built once without weights before anything is read."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from loco.errors import SettingError
+from loco.runs.checkpoints import build_module
+from loco.runs.settings import flat
+
+SIZES = {"visual_channels": 1, "audio_channels": 1, "class_names": ["any"]}
+
+
+def check_parts(config: DictConfig) -> None:
+    """Let the constructors of the model and of the data set's layout check their settings.
+
+    Raises:
+        SettingError: one is out of its range; names its key.
+    """
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            build_module({str(key): value for key, value in plain.items()} | SIZES)
+        for part in ("layout", "generator"):
+            if config.data.get(part) is not None:
+                instantiate(config.data[part])
+    except InstantiationException as error:
+        cause = error.__cause__
+        if not isinstance(cause, ValueError):
+            raise
+        key = re.search(r"full_key: (\S+)\s*$", str(error))
+        message = " ".join(str(cause).split())
+        where = _key_of(message, plain) or (key[1] if key else "model")
+        raise SettingError(f"{where}: {message}") from error
+
+
+def _key_of(message: str, plain: dict) -> str:
+    """The key of the setting that a message begins with; nothing where several are called so.
+
+    Partial parts, such as the attention, are built by the model, which Hydra would name.
+    """
+    name = message.partition(" ")[0]
+    groups = ("model", "attention", "correspondence")
+    settings = flat({group: plain[group] for group in groups if group in plain})
+    found = [key for key in settings if key.rpartition(".")[2] == name]
+    own = [key for key in found if not re.match(r"model\.(attention|correspondence)\.", key)]
+    return own[0] if len(own) == 1 else ""
