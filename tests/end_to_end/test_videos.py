@@ -129,6 +129,13 @@ def test_a_bad_film_is_named_and_the_others_go_on(
         predict(prediction(trained, tmp_path / "none", f"videos={bad}"))
 
 
+def test_a_device_that_there_is_not(trained: Path, tmp_path: Path) -> None:
+    films = f"videos={trained / 'clips'}"
+    for device in ("nonsense", "xpu"):
+        with pytest.raises(VideoError, match=f"device={device}: cannot be used"):
+            predict(prediction(trained, tmp_path / device, films, f"device={device}"))
+
+
 def test_extraction_names_what_is_bad(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "diary.mp4").write_text("hello")
     config = compose_config("extract", [

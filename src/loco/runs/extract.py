@@ -41,6 +41,7 @@ def extract(config: DictConfig) -> Summary:
     root = Path(config.root)
     videos = take_shard(videos_of_config(config), config.shard)
     extractor: Extractor = instantiate(config.extractor, on_no_audio=config.on_no_audio)
+    extractor.to(config.device)
     summary = run_extraction(config, videos, root, extractor, _plain(config.extractor))
     log.info("%s: %d videos made, %d were there", root, len(summary.made), len(summary.kept))
     if summary.made:
@@ -87,6 +88,7 @@ def extract_for_checkpoint(
         raise CheckpointError(
             f"{file}: trained on the grid {grid}, the extractor has another: {made.described}"
         )
+    extractor.to(config.device)
     root = Path(config.output_dir) / "features"
     summary = run_extraction(config, videos_of_config(config), root, extractor, plain)
     if not summary.made:

@@ -99,6 +99,21 @@ class Extractor:
         """Where the steps lie in time."""
         return self.layout.grid
 
+    def to(self, device: str) -> Extractor:
+        """The encoders that can compute elsewhere do so from now on.
+
+        Raises:
+            VideoError: there is no such device.
+        """
+        for encoder in (*self.visual, *self.audio):
+            if (move := getattr(encoder, "to", None)) is not None:
+                try:
+                    move(device)
+                except (RuntimeError, AssertionError) as error:
+                    reason = str(error).splitlines()[0][:150]
+                    raise VideoError(f"device={device}: cannot be used: {reason}") from None
+        return self
+
     def identities(self) -> dict[str, dict[str, Any]]:
         """Of each pattern, all that its numbers depend on."""
         encoders: list[VisualEncoder | AudioEncoder] = [*self.visual, *self.audio]

@@ -97,7 +97,6 @@ class Lite0:
         size: pixels to a side; the whole picture is scaled to this square.
         every: moments from a picture that is seen to the next.
         weights: the state dict's file; None takes that of the package.
-        device: where the net runs.
 
     Raises:
         ValueError: a number is out of its range.
@@ -107,16 +106,10 @@ class Lite0:
     name = "lite0"
     channels = 2 * WIDTH
 
-    def __init__(
-        self,
-        size: int = 160,
-        every: int = 4,
-        weights: str | Path | None = None,
-        device: str = "cpu",
-    ) -> None:
+    def __init__(self, size: int = 160, every: int = 4, weights: str | Path | None = None) -> None:
         if size < 32 or every < 1:
             raise ValueError(f"size must be ≥ 32 and every ≥ 1, got {size} and {every}")
-        self.size, self.every, self.device = size, every, device
+        self.size, self.every, self._device = size, every, "cpu"
         file = packaged_weights() if weights is None else weights
         state, self._sha256 = load_weights(file, "EfficientNet-Lite0", "weights")
         net = Lite0Net()
@@ -125,12 +118,16 @@ class Lite0:
         except (RuntimeError, TypeError) as error:
             reason = " ".join(str(error).split())[:150]
             raise VideoError(f"{file}: not the weights of EfficientNet-Lite0: {reason}") from None
-        self._net = _fused(net.eval()).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._net = _fused(net.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def to(self, device: str) -> None:
+        """Runs there from now on."""
+        self._net, self._device = self._net.to(device), device
 
     @torch.inference_mode()
     def look(self, pictures: np.ndarray) -> np.ndarray:
         """(N, size, size, 3) uint8 → (N, 1280) float32."""
-        x = torch.from_numpy(pictures).to(self.device).permute(0, 3, 1, 2).float()
+        x = torch.from_numpy(pictures).to(self._device).permute(0, 3, 1, 2).float()
         return np.asarray(self._net((x - 127) / 128).cpu().numpy())
 
     def sum_up(self, windows: np.ndarray) -> np.ndarray:

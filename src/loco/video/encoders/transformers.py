@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 class _Model:
     """A model in a folder, and what prepares its input."""
 
-    def __init__(self, path: str | Path, preparer: str, device: str) -> None:
+    def __init__(self, path: str | Path, preparer: str) -> None:
         try:
             import transformers
         except ImportError as error:
             raise VideoError(
                 f"this encoder needs transformers ({error}): pip install 'loco-dave[transformers]'"
             ) from None
-        self.folder, self.device = Path(path), device
+        self.folder, self.device = Path(path), "cpu"
         config = self.folder / "config.json"
         if not config.is_file():
             raise VideoError(
@@ -50,7 +50,10 @@ class _Model:
             raise VideoError(
                 f"{self.folder}: cannot be loaded ({type(error).__name__}: {reason})"
             ) from None
-        self.model = model.eval().to(device)
+        self.model = model.eval()
+
+    def to(self, device: str) -> None:
+        self.model, self.device = self.model.to(device), device
 
     @torch.inference_mode()
     def vectors(self, inputs: Any, function: str) -> np.ndarray:
@@ -85,7 +88,6 @@ class Pictures:
         path: folder of the model, such as one of CLIP, SigLIP or DINOv2.
         size: pixels to a side; None is what the model's own preparation makes.
         every: moments from a picture that is seen to the next.
-        device: where the model runs.
 
     Raises:
         ValueError: a number is out of its range.
@@ -94,15 +96,17 @@ class Pictures:
 
     name = "transformers-pictures"
 
-    def __init__(
-        self, path: str | Path, size: int | None = None, every: int = 4, device: str = "cpu"
-    ) -> None:
+    def __init__(self, path: str | Path, size: int | None = None, every: int = 4) -> None:
         if every < 1 or (size is not None and size < 1):
             raise ValueError(f"size and every must be ≥ 1, got {size} and {every}")
-        self._model = _Model(path, "AutoImageProcessor", device)
+        self._model = _Model(path, "AutoImageProcessor")
         self.size, self.every = size or _side(self._model.prepare, self._model.folder), every
         one = np.zeros((1, self.size, self.size, 3), np.uint8)
         self.channels = 2 * self.look(one).shape[1]
+
+    def to(self, device: str) -> None:
+        """Runs there from now on."""
+        self._model.to(device)
 
     def look(self, pictures: np.ndarray) -> np.ndarray:
         """(N, size, size, 3) uint8 → (N, D) float32."""
@@ -129,7 +133,6 @@ class Sound:
 
     Args:
         path: folder of the model, such as one of AST or CLAP.
-        device: where the model runs.
 
     Raises:
         VideoError: transformers is not installed, or the folder holds no such model.
@@ -137,10 +140,14 @@ class Sound:
 
     name = "transformers-sound"
 
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
-        self._model = _Model(path, "AutoFeatureExtractor", device)
+    def __init__(self, path: str | Path) -> None:
+        self._model = _Model(path, "AutoFeatureExtractor")
         self.rate = int(self._model.prepare.sampling_rate)
         self.channels = self.hear(np.zeros((1, self.rate), np.float32)).shape[1]
+
+    def to(self, device: str) -> None:
+        """Runs there from now on."""
+        self._model.to(device)
 
     def hear(self, waves: np.ndarray) -> np.ndarray:
         """(B, samples) → (B, D)."""
