@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -18,31 +20,82 @@ from loco.data.dataset import collate
 from loco.detection.losses import DetectionLoss
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.detector import LoCo
+from loco.detectors.tadtr.detector import TadTR
+from loco.detectors.tridet.detector import TriDet
+from loco.detectors.uniav.detector import Task, UniAV
+from loco.detectors.vsgn.detector import VSGN
+from loco.detectors.vsgn.losses import BoxLoss
 from loco.nn.processes import gathered
 from loco.structures import Batch, Events, Sample, TimeGrid
 from loco.training.gather import averaged, everywhere
 from loco.training.module import LocalizationModule
 
 GRID = TimeGrid(fps=25, window=24, stride=8)
-HALVES = ([0, 1, 4], [2, 3, 5])  # videos; the second half has no events in the third step
+HALVES = ([0, 1, 4], [2, 3, 5])
+"""Videos; the second half has no events in the third step, there is one in all in the fourth."""
 STEPS = 4
 WORLD = 2
+
+
+def loco(local: bool = False) -> LoCo:
+    return LoCo(
+        6, 5, 3, dim=16, heads=2, num_levels=3, encoder_blocks=1, decoder_blocks=1,
+        drop_path=0.0, layer_scale=0.5, criterion=DetectionLoss(normalizer=10.0),
+        correspondence=lambda dim: CorrespondenceLoss(dim, weight=1.0, local=local),
+    )  # fmt: skip
+
+
+def uniav() -> UniAV:
+    return UniAV(
+        6, 5, 3, dim=16, heads=2, num_levels=3, encoder_blocks=1, head_dim=16, text_channels=8,
+        drop_path=0.0, layer_scale=0.5,
+        tasks={"avel": Task(criterion=DetectionLoss(normalizer=10.0))},
+    )  # fmt: skip
+
+
+def tridet() -> TriDet:
+    return TriDet(
+        6, 5, 3, dim=16, feed_forward=16, num_levels=3, input_noise=0.0, drop_path=0.0,
+        layer_scale=0.5, criterion=DetectionLoss(normalizer=10.0, quality_power=0.2),
+    )  # fmt: skip
+
+
+def tadtr() -> TadTR:
+    return TadTR(
+        6, 5, 3, dim=16, heads=2, encoder_layers=1, decoder_layers=2, hidden=16, num_queries=8,
+        dropout=0.0,
+    )  # fmt: skip
+
+
+def vsgn(classification: Literal["softmax", "sigmoid"] = "softmax") -> VSGN:
+    return VSGN(
+        6, 5, 3, dim=16, length=64, num_levels=3, neighbours=4, head_convs=1,
+        criterion=BoxLoss(classification=classification),
+    )  # fmt: skip
+
+
+DETECTORS: dict[str, Callable[[], nn.Module]] = {
+    "loco": loco,
+    "uniav": uniav,
+    "tridet": tridet,
+    "tadtr": tadtr,
+    "vsgn": vsgn,
+    "vsgn_sigmoid": partial(vsgn, "sigmoid"),
+}
+"""One of each criterion, and of each way to divide by a count."""
 
 
 class Losses(nn.Module):
     """Calls a detector's losses as its forward pass, which is what DDP hooks into."""
 
-    def __init__(self, local: bool = False) -> None:
+    def __init__(self, make: Callable[[], nn.Module] = loco) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.detector = LoCo(
-            6, 5, 3, dim=16, heads=2, num_levels=3, encoder_blocks=1, decoder_blocks=1,
-            drop_path=0.0, layer_scale=0.5, criterion=DetectionLoss(normalizer=10.0),
-            correspondence=lambda dim: CorrespondenceLoss(dim, weight=1.0, local=local),
-        )  # fmt: skip
+        self.detector: Any = make().double()  # else rounding decides which box fits an event
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return self.detector.losses(batch)
+        losses: dict[str, Tensor] = self.detector.losses(batch)
+        return losses
 
 
 def batch_of(videos: list[int], step: int) -> Batch:
@@ -54,10 +107,11 @@ def batch_of(videos: list[int], step: int) -> Batch:
         visual, audio = (torch.randn(length, c, generator=generator).numpy() for c in (6, 5))
         end = GRID.end_seconds(length)
         events = Events(torch.tensor([[0.1, 0.5 * end]]).double(), torch.tensor([video % 3]))
-        if step == 2 and video in HALVES[1]:
+        if (step == 2 and video in HALVES[1]) or (step == 3 and video > 0):
             events = Events.empty()
         samples.append(Sample(str(video), video, visual, audio, end, events))
-    return collate(samples, GRID)
+    batch = collate(samples, GRID)
+    return replace(batch, visual=batch.visual.double(), audio=batch.audio.double())
 
 
 def total(losses: dict[str, Tensor]) -> Tensor:
@@ -81,12 +135,15 @@ def train(model: nn.Module, videos: list[int]) -> dict[str, Any]:
     return {"gradients": gradients, "state": state, "logged": logged}
 
 
-def trained(rank: int) -> dict[str, Any]:
-    return train(DistributedDataParallel(Losses()), HALVES[rank])
+def trained(rank: int) -> dict[str, dict[str, Any]]:
+    return {
+        name: train(DistributedDataParallel(Losses(make)), HALVES[rank])
+        for name, make in DETECTORS.items()
+    }
 
 
 def own_partitions(rank: int) -> dict[str, Tensor]:
-    return averaged(Losses(local=True)(batch_of(HALVES[rank], 0)))
+    return averaged(Losses(partial(loco, local=True))(batch_of(HALVES[rank], 0)))
 
 
 def rows(rank: int) -> dict[str, Tensor]:
@@ -125,27 +182,32 @@ def _process(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def results() -> list[dict[str, Any]]:
     """Of each process what each job returned."""
-    multiprocessing.set_forkserver_preload(["loco.detectors.loco.detector", "loco.training.module"])
+    multiprocessing.set_forkserver_preload(
+        ["loco.detectors.loco.detector", "loco.detectors.tadtr.detector", "loco.training.module"]
+    )
     with tempfile.TemporaryDirectory() as folder:
         mp.start_processes(_process, args=(folder,), nprocs=WORLD, start_method="forkserver")
         return [torch.load(Path(folder) / f"{r}.pt", weights_only=False) for r in range(WORLD)]
 
 
+@pytest.mark.parametrize("name", DETECTORS)
 def test_gradients_weights_and_logged_losses_are_those_of_one_process(
-    results: list[dict[str, Any]],
+    name: str, results: list[dict[str, Any]]
 ) -> None:
     """With LCC, whose negatives are of both halves, and a half without events."""
-    one = train(Losses(), sorted(HALVES[0] + HALVES[1]))
+    one = train(Losses(DETECTORS[name]), sorted(HALVES[0] + HALVES[1]))
     for rank in range(WORLD):
-        two = results[rank]["trained"]
+        two = results[rank]["trained"][name]
         for part in ("gradients", "state"):
             assert one[part].keys() == two[part].keys()
-            for name, expected in one[part].items():
-                torch.testing.assert_close(two[part][name], expected, rtol=1e-5, atol=1e-5)
+            for key, expected in one[part].items():
+                torch.testing.assert_close(two[part][key], expected, rtol=1e-5, atol=1e-5)
         for ours, expected in zip(two["logged"], one["logged"], strict=True):
-            for name, value in expected.items():
-                assert ours[name].item() == pytest.approx(value.item(), rel=1e-5), name
-    assert one["state"]["detector.criterion.normalizer"] > 10
+            for key, value in expected.items():
+                assert ours[key].item() == pytest.approx(value.item(), rel=1e-5), key
+    for key, value in one["state"].items():
+        if key.endswith("normalizer"):
+            assert value > 10
 
 
 def test_local_correspondence_is_the_mean_of_the_halves(results: list[dict[str, Any]]) -> None:

@@ -27,6 +27,19 @@ def summed(x: Tensor) -> Tensor:
     return x
 
 
+def shared(count: Tensor, together: bool = True, *, least: float = 1) -> Tensor:
+    """What to divide a part's sum by, for the mean over the processes to be that of the whole.
+
+    Args:
+        count: of what this process's part holds, any shape.
+        together: whether the processes step together, as in training; else each is on its own.
+        least: what the count of all is taken for where it is less.
+    """
+    if not together:
+        return count.detach().clamp(min=least)
+    return summed(count).clamp(min=least) / processes()
+
+
 def gathered(rows: Tensor) -> Tensor:
     """The rows (N_r, C) of all processes below one another, (ΣN_r, C); N_r may differ.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from loco.detection.losses import focal_loss
 from loco.detectors.tadtr.matching import Matcher, Targets, interval_iou
+from loco.nn.processes import shared
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class SetLoss:
             segments: (L, B, Q, 2) centres and widths, as fractions of the real steps.
             actionness: (B, Q) of the last layer's segments; None if the net says none.
             targets: the events.
-            training: whether processes step together, so that the number of events by which the
-                losses are divided is a mean over them.
+            training: whether processes step together, so that the losses are divided by the number
+                of events in all of them.
         """
-        count = mean_count(len(targets.label), logits, training)
+        count = shared(logits.new_tensor(float(len(targets.label))), training)
         focal, distance, iou = (loss / count for loss in self.by_layer(logits, segments, targets))
         losses = {
             "loss_cls": self.class_weight * focal.sum(),
@@ -82,12 +83,3 @@ def best_iou(segments: Tensor, targets: Targets) -> Tensor:
     iou = interval_iou(segments[targets.video], targets.segments.unsqueeze(1))  # (N, Q)
     best = iou.new_zeros(segments.shape[:2])
     return best.scatter_reduce(0, targets.video.unsqueeze(1).expand_as(iou), iou, "amax")
-
-
-def mean_count(events: int, like: Tensor, training: bool) -> Tensor:
-    """The events of a process's batch, in training on average over all processes; at least 1."""
-    count = like.new_tensor(float(events))
-    if training and torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(count)
-        count /= torch.distributed.get_world_size()
-    return count.clamp(min=1)

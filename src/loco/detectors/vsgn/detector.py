@@ -154,7 +154,9 @@ class VSGN(nn.Module):
             layout = layout.join(clips)
         outputs = self.net(batch.visual, batch.audio, batch.mask, layout)
         targets = make_targets(layout, batch.events, batch.grid)
-        return self.criterion(*outputs, self.anchors, layout=layout, targets=targets)
+        return self.criterion(
+            *outputs, self.anchors, layout=layout, targets=targets, training=self.training
+        )
 
     def detect(self, batch: Batch) -> list[Events]:
         """Events of each video, by descending score."""

@@ -12,6 +12,7 @@ from torch.nn import functional
 from loco.detection.losses import focal_loss
 from loco.detectors.vsgn.anchors import assign, overlaps
 from loco.detectors.vsgn.stitching import Layout, Targets
+from loco.nn.processes import shared
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class BoxLoss:
 
     def __call__(
         self, logits: Tensor, boxes: Tensor, adjusted: Tensor, frames: Tensor, anchors: Tensor,
-        layout: Layout, targets: Targets,
+        layout: Layout, targets: Targets, *, training: bool = False,
     ) -> dict[str, Tensor]:  # fmt: skip
         """Weighted losses, scalars: to be summed.
 
@@ -63,24 +64,27 @@ class BoxLoss:
             anchors: (P, 2).
             layout: of the rows.
             targets: the events of the rows.
+            training: whether processes step together, so that means are over the rows of all.
         """
         iou = overlaps(boxes.detach(), targets)
         action, start, end = (
-            self.frame_weight * balanced_cross_entropy(said, true)
+            self.frame_weight * balanced_cross_entropy(said, true, training)
             for said, true in zip(frames.unbind(1), frame_targets(layout, targets), strict=True)
         )
         by_anchor = assign(overlaps(anchors, targets), self.iou_threshold)
         return {
-            "loss_cls": self.class_weight * self.class_loss(logits, iou, targets),
-            "loss_reg": self.box_weight * box_loss(boxes, by_anchor, targets),
+            "loss_cls": self.class_weight * self.class_loss(logits, iou, targets, training),
+            "loss_reg": self.box_weight * box_loss(boxes, by_anchor, targets, training),
             "loss_action": action,
             "loss_start": start,
             "loss_end": end,
             "loss_adjusted": self.adjusted_weight
-            * box_loss(adjusted, assign(iou, self.adjusted_threshold), targets),
+            * box_loss(adjusted, assign(iou, self.adjusted_threshold), targets, training),
         }
 
-    def class_loss(self, logits: Tensor, iou: Tensor, targets: Targets) -> Tensor:
+    def class_loss(
+        self, logits: Tensor, iou: Tensor, targets: Targets, training: bool = False
+    ) -> Tensor:
         """Of boxes (R, P) with their IoU (R, E, P) with the events."""
         event = assign(iou, self.iou_threshold)
         positive = event >= 0
@@ -89,25 +93,26 @@ class BoxLoss:
             loss = functional.cross_entropy(
                 logits.transpose(1, 2), torch.where(positive, label + 1, 0), reduction="none"
             )
-            return mean_where(loss, positive) + mean_where(loss, ~positive)
+            return mean_where(loss, positive, training) + mean_where(loss, ~positive, training)
         covered = (iou >= self.iou_threshold).to(logits.dtype)
         named = functional.one_hot(targets.labels, logits.shape[2]).to(logits.dtype)
         wanted = (covered.mT @ named).clamp(max=1)
         own = functional.one_hot(label, logits.shape[2]) * positive.unsqueeze(2)
         focal = focal_loss(logits, wanted.maximum(own), self.alpha, self.gamma)
-        return focal.sum() / positive.sum().clamp(min=1)
+        return focal.sum() / shared(positive.sum(), training)
 
 
-def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+def mean_where(values: Tensor, chosen: Tensor, training: bool = False) -> Tensor:
     """The mean of the chosen ones, 0 if there are none."""
-    return torch.where(chosen, values, 0).sum() / chosen.sum().clamp(min=1)
+    return torch.where(chosen, values, 0).sum() / shared(chosen.sum(), training)
 
 
-def box_loss(boxes: Tensor, event: Tensor, targets: Targets) -> Tensor:
+def box_loss(boxes: Tensor, event: Tensor, targets: Targets, training: bool = False) -> Tensor:
     """Mean of 1 − GIoU of boxes (R, P, 2) that stand for an event (R, P); 0 if none does."""
-    row, place = (event >= 0).nonzero(as_tuple=True)
+    positive = event >= 0
+    row, place = positive.nonzero(as_tuple=True)
     loss = giou_loss(boxes[row, place], targets.boxes[row, event[row, place]])
-    return loss.sum() / max(len(row), 1)
+    return loss.sum() / shared(positive.sum(), training)
 
 
 def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
@@ -145,18 +150,15 @@ def frame_targets(layout: Layout, targets: Targets) -> tuple[Tensor, Tensor, Ten
     return (inside & real).any(1).to(boxes.dtype), share(start), share(end)
 
 
-def balanced_cross_entropy(probability: Tensor, target: Tensor) -> Tensor:
+def balanced_cross_entropy(probability: Tensor, target: Tensor, training: bool = False) -> Tensor:
     """Mean cross-entropy of all frames (R, L) of a batch, both kinds of equal weight in sum.
 
     A frame is positive where the target is over 0.5. Where all frames are of one kind, the plain
     mean.
     """
     positive = target > 0.5
-    count = positive.sum()
-    ratio = positive.numel() / count.clamp(min=1)
-    both = (count > 0) & (count < positive.numel())
-    negative_weight = torch.where(both, 0.5 * ratio / (ratio - 1).clamp(min=1e-8), 1)
-    positive_weight = torch.where(both, 0.5 * ratio, 1)
-    hit = positive_weight * (probability + 1e-5).log()
-    correct = negative_weight * (1 - probability + 1e-5).log()
-    return -torch.where(positive, hit, correct).mean()
+    loss = -torch.where(positive, probability + 1e-5, 1 - probability + 1e-5).log()
+    kinds = torch.stack([positive, ~positive])
+    count = shared(kinds.sum((1, 2)), training, least=0)
+    means = torch.where(kinds, loss, 0).sum((1, 2)) / count.clamp(min=1e-8)
+    return means.sum() / (count > 0).sum()
