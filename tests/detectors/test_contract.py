@@ -16,8 +16,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import nn
 
+from batches import AUDIO, GRID, VISUAL, double, make_batch, single, total
 from helpers import (
     Stopped,
     assert_same,
@@ -29,7 +30,7 @@ from loco.reporting.inspection import spaces
 from loco.runs.checkpoints import load_module
 from loco.runs.predict import predict
 from loco.runs.train import train
-from loco.structures import Batch, Events, TimeGrid
+from loco.structures import Batch, Events
 from loco.training.module import LocalizationModule
 
 NARROW = ["model.dim=16", "model.heads=2"]
@@ -47,8 +48,7 @@ MODELS = {
 SILENT: dict[str, tuple[str, ...]] = {}
 """Parts of the names of parameters that no gradient reaches, by model; its docstring says why."""
 
-GRID = TimeGrid(fps=25, window=24, stride=8)
-VISUAL, AUDIO, CLASSES = 6, 5, 3
+CLASSES = 3
 
 every_model = pytest.mark.parametrize("model", MODELS)
 
@@ -73,42 +73,6 @@ def build(name: str, seed: int = 0) -> Any:
     return detector
 
 
-def make_batch(
-    lengths: list[int], events: list[Events] | None = None, fill: float = math.nan
-) -> Batch:
-    """A padded batch; a video's features depend on its place alone, padding holds `fill`."""
-    longest = max(lengths)
-    visual = torch.full((len(lengths), longest, VISUAL), fill)
-    audio = torch.full((len(lengths), longest, AUDIO), fill)
-    for b, length in enumerate(lengths):
-        generator = torch.Generator().manual_seed(b)
-        visual[b, :length] = torch.randn(length, VISUAL, generator=generator)
-        audio[b, :length] = torch.randn(length, AUDIO, generator=generator)
-    return Batch(
-        visual=visual,
-        audio=audio,
-        mask=torch.arange(longest) < torch.tensor(lengths).unsqueeze(1),
-        durations=torch.tensor([GRID.end_seconds(n) for n in lengths], dtype=torch.float64),
-        indices=torch.arange(len(lengths)),
-        video_ids=[f"v{b}" for b in range(len(lengths))],
-        events=[Events.empty() for _ in lengths] if events is None else events,
-        grid=GRID,
-    )
-
-
-def double(batch: Batch) -> Batch:
-    return batch._with_features(lambda x: x.double() if x.is_floating_point() else x)
-
-
-def single(batch: Batch, b: int) -> Batch:
-    """Video b of a batch, without padding."""
-    n, one = int(batch.mask[b].sum()), slice(b, b + 1)
-    return Batch(
-        batch.visual[one, :n], batch.audio[one, :n], batch.mask[one, :n], batch.durations[one],
-        batch.indices[one], [batch.video_ids[b]], [batch.events[b]], batch.grid,
-    )  # fmt: skip
-
-
 def random_events(count: int, duration: float) -> Events:
     """Events of all lengths, of all classes, on one another and side by side."""
     generator = np.random.default_rng(count)
@@ -122,10 +86,6 @@ def random_events(count: int, duration: float) -> Events:
 
 def whole_video(duration: float) -> Events:
     return Events(torch.tensor([[0.0, duration]], dtype=torch.float64), torch.tensor([1]))
-
-
-def total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum()
 
 
 def check_detections(detections: list[Events], batch: Batch) -> None:

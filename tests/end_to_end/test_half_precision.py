@@ -8,8 +8,9 @@ from functools import cache
 import pytest
 import torch
 from hydra.utils import instantiate
-from torch import Tensor, nn
+from torch import nn
 
+from batches import total
 from helpers import ROOT, Composer, compose_config
 from loco.runs.cost import random_batch
 from loco.runs.train import train
@@ -51,10 +52,6 @@ def built(words: tuple[str, ...]) -> nn.Module:
         config.model.dim = 32
     torch.manual_seed(0)
     return instantiate(config.model, visual_channels=6, audio_channels=5, num_classes=3)
-
-
-def total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack([value for name, value in losses.items() if name.startswith("loss_")]).sum()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

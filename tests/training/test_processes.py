@@ -16,6 +16,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from batches import total
 from loco.data.dataset import collate
 from loco.detection.losses import DetectionLoss
 from loco.detectors.loco.correspondence import CorrespondenceLoss
@@ -112,10 +113,6 @@ def batch_of(videos: list[int], step: int) -> Batch:
         samples.append(Sample(str(video), video, visual, audio, end, events))
     batch = collate(samples, GRID)
     return replace(batch, visual=batch.visual.double(), audio=batch.audio.double())
-
-
-def total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack([value for name, value in losses.items() if name.startswith("loss_")]).sum()
 
 
 def train(model: nn.Module, videos: list[int]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 
+from batches import events_of, make_batch, single, total
 from loco.detection.assignment import RangeAssigner
 from loco.detection.losses import DetectionLoss
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
@@ -18,9 +19,7 @@ from loco.detectors.loco.correspondence import (
 from loco.detectors.loco.detector import LoCo
 from loco.nn.attention import FixedWindowAttention, GlobalAttention, NoAttention
 from loco.runs.cost import operations
-from loco.structures import Batch, Events, TimeGrid
 
-GRID = TimeGrid(fps=25, window=24, stride=8)
 STRATEGIES = {
     "none": NoAttention,
     "global": GlobalAttention,
@@ -57,49 +56,6 @@ def small(attention: str = "cdp", correspondence: str = "learnable_gaussian") ->
             torch.nn.init.normal_(module.adaptation.weight, std=0.2)
             torch.nn.init.normal_(module.adaptation.bias, std=0.2)
     return model
-
-
-def make_batch(lengths: list[int], events: list[Events] | None = None, fill: float = 0.0) -> Batch:
-    """A padded batch; a video's features depend on its place alone, padding holds `fill`."""
-    longest = max(lengths)
-    visual = torch.full((len(lengths), longest, 6), fill)
-    audio = torch.full((len(lengths), longest, 5), fill)
-    for b, length in enumerate(lengths):
-        generator = torch.Generator().manual_seed(b)
-        visual[b, :length] = torch.randn(length, 6, generator=generator)
-        audio[b, :length] = torch.randn(length, 5, generator=generator)
-    return Batch(
-        visual=visual,
-        audio=audio,
-        mask=torch.arange(longest) < torch.tensor(lengths).unsqueeze(1),
-        durations=torch.tensor([GRID.end_seconds(n) for n in lengths], dtype=torch.float64),
-        indices=torch.arange(len(lengths)),
-        video_ids=[f"v{b}" for b in range(len(lengths))],
-        events=[Events.empty() for _ in lengths] if events is None else events,
-        grid=GRID,
-    )
-
-
-def events_of(*rows: tuple[float, float, int]) -> Events:
-    return Events(
-        torch.tensor([row[:2] for row in rows], dtype=torch.float64).reshape(-1, 2),
-        torch.tensor([row[2] for row in rows], dtype=torch.long),
-    )
-
-
-def single(batch: Batch, b: int) -> Batch:
-    """Video b of a batch, without padding."""
-    n = int(batch.mask[b].sum())
-    return Batch(
-        batch.visual[b : b + 1, :n],
-        batch.audio[b : b + 1, :n],
-        batch.mask[b : b + 1, :n],
-        batch.durations[b : b + 1],
-        batch.indices[b : b + 1],
-        [batch.video_ids[b]],
-        [batch.events[b]],
-        batch.grid,
-    )
 
 
 @pytest.mark.parametrize("fill", [0.0, 1e4, float("nan")])
@@ -188,10 +144,6 @@ def test_gradients_reach_every_parameter(attention: str) -> None:
     assert silent == []
     assert losses["lcc/temperature"].item() == pytest.approx(0.07)
     assert losses["lcc/sigma"].item() == pytest.approx(1.0)
-
-
-def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    return torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum()
 
 
 def test_two_losses_before_one_backward() -> None:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from hydra.utils import instantiate
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from batches import double, events_of, make_batch, single, total
 from helpers import compose_config
 from loco.detectors.tadtr.actionness import align
 from loco.detectors.tadtr.decoding import SetDecoding
@@ -18,9 +18,6 @@ from loco.detectors.tadtr.deformable import DeformableAttention
 from loco.detectors.tadtr.detector import TadTR
 from loco.detectors.tadtr.losses import SetLoss
 from loco.detectors.tadtr.matching import Matcher
-from loco.structures import Batch, Events, TimeGrid
-
-GRID = TimeGrid(fps=25, window=24, stride=8)
 
 
 def small(**settings: object) -> TadTR:
@@ -34,38 +31,7 @@ def small(**settings: object) -> TadTR:
     return model
 
 
-def make_batch(lengths: list[int], events: list[Events] | None = None, fill: float = 0.0) -> Batch:
-    """A padded batch; a video's features depend on its place alone, padding holds `fill`."""
-    longest = max(lengths)
-    visual, audio = (torch.full((len(lengths), longest, c), fill) for c in (6, 5))
-    for b, length in enumerate(lengths):
-        generator = torch.Generator().manual_seed(b)
-        visual[b, :length] = torch.randn(length, 6, generator=generator)
-        audio[b, :length] = torch.randn(length, 5, generator=generator)
-    return Batch(
-        visual=visual,
-        audio=audio,
-        mask=torch.arange(longest) < torch.tensor(lengths).unsqueeze(1),
-        durations=torch.tensor([GRID.end_seconds(n) for n in lengths], dtype=torch.float64),
-        indices=torch.arange(len(lengths)),
-        video_ids=[f"v{b}" for b in range(len(lengths))],
-        events=[Events.empty() for _ in lengths] if events is None else events,
-        grid=GRID,
-    )
-
-
-def events_of(*rows: tuple[float, float, int]) -> Events:
-    return Events(
-        torch.tensor([row[:2] for row in rows], dtype=torch.float64).reshape(-1, 2),
-        torch.tensor([row[2] for row in rows], dtype=torch.long),
-    )
-
-
 TRUTH = [events_of((0.5, 3.0, 0), (1.0, 6.0, 2), (1.0, 6.0, 1)), events_of(), events_of((0, 2, 1))]
-
-
-def total(losses: dict[str, Tensor]) -> Tensor:
-    return torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum()
 
 
 @torch.no_grad()
@@ -73,13 +39,11 @@ def total(losses: dict[str, Tensor]) -> Tensor:
 def test_a_video_alone_is_the_same_in_a_batch(fill: float) -> None:
     model = small().double().eval()
     lengths = [33, 1, 7, 20]
-    batch = make_batch(lengths, fill=fill)
-    together = model(batch.visual.double(), batch.audio.double(), batch.mask)
-    for b, n in enumerate(lengths):
-        alone = model(
-            batch.visual[b : b + 1, :n].double(), batch.audio[b : b + 1, :n].double(),
-            batch.mask[b : b + 1, :n],
-        )  # fmt: skip
+    batch = double(make_batch(lengths, fill=fill))
+    together = model(batch.visual, batch.audio, batch.mask)
+    for b in range(len(lengths)):
+        one = single(batch, b)
+        alone = model(one.visual, one.audio, one.mask)
         for ours, other in zip(together[:2], alone[:2], strict=True):
             assert torch.allclose(ours[:, b], other[:, 0], rtol=0, atol=1e-9)
         assert torch.allclose(together.actionness[b], alone.actionness[0], rtol=0, atol=1e-9)

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from batches import events_of, make_batch, total
 from helpers import compose_config
 from loco.detection.losses import DetectionLoss
 from loco.detectors.unav.dependency import DependencyBlock
@@ -24,7 +25,7 @@ from loco.detectors.uniav.heads import text_table
 from loco.errors import LocoError
 from loco.nn.blocks import TransformerBlock
 from loco.runs.cost import random_batch
-from loco.structures import Batch, Events, TimeGrid
+from loco.structures import TimeGrid
 
 GRID = TimeGrid(fps=25, window=24, stride=8)
 SMALL = {"dim": 16, "heads": 2, "encoder_blocks": 1, "head_dim": 12, "layer_scale": 0.5}
@@ -48,36 +49,6 @@ other_forms = pytest.mark.parametrize("name", ["unav_plain", "uniav_three"])
 def small(name: str) -> nn.Module:
     torch.manual_seed(0)
     return MODELS[name]()
-
-
-def make_batch(lengths: list[int], *rows: list[tuple], fill: float = 0.0) -> Batch:
-    """A padded batch; a video's features depend on its place alone, padding holds `fill`."""
-    longest = max(lengths)
-    visual = torch.full((len(lengths), longest, 6), fill)
-    audio = torch.full((len(lengths), longest, 5), fill)
-    for b, length in enumerate(lengths):
-        generator = torch.Generator().manual_seed(b)
-        visual[b, :length] = torch.randn(length, 6, generator=generator)
-        audio[b, :length] = torch.randn(length, 5, generator=generator)
-    truth = [*rows, *[[]] * (len(lengths) - len(rows))]
-    return Batch(
-        visual=visual, audio=audio,
-        mask=torch.arange(longest) < torch.tensor(lengths).unsqueeze(1),
-        durations=torch.tensor([GRID.end_seconds(n) for n in lengths], dtype=torch.float64),
-        indices=torch.arange(len(lengths)), video_ids=[f"v{b}" for b in range(len(lengths))],
-        events=[
-            Events(
-                torch.tensor([row[:2] for row in of], dtype=torch.float64).reshape(-1, 2),
-                torch.tensor([row[2] for row in of], dtype=torch.long),
-            )
-            for of in truth
-        ],
-        grid=GRID,
-    )  # fmt: skip
-
-
-def total(losses: dict[str, torch.Tensor]) -> torch.Tensor:
-    return torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum()
 
 
 # -- sizes and configs -----------------------------------------------------------------------------
@@ -177,12 +148,13 @@ def test_a_video_alone_is_the_same_in_a_batch(name: str, fill: float) -> None:
 
 @other_forms
 def test_losses_and_gradients_whatever_stands_in_padding(name: str) -> None:
-    truth = [(0.5, 3.0, 0), (1.0, 60.0, 1), (2.0, 30.0, 1)], [], [(0.1, 0.9, 1)]
+    first = events_of((0.5, 3.0, 0), (1.0, 60.0, 1), (2.0, 30.0, 1))
+    truth = [first, events_of(), events_of((0.1, 0.9, 1))]
     values, gradients = [], []
     for fill in (0.0, float("nan")):
         model = small(name).train()
         torch.manual_seed(0)  # the same drop path
-        batch = replace(make_batch([200, 1, 7], *truth, fill=fill), task="avel")
+        batch = replace(make_batch([200, 1, 7], truth, fill), task="avel")
         loss = total(model.losses(batch))
         loss.backward()
         values.append(loss.item())
@@ -203,8 +175,8 @@ def test_gradients_reach_every_parameter(name: str) -> None:
         for where, parameter in model.named_parameters():
             if where.startswith(("regress.last", "regress.of_task")):
                 parameter.abs_()
-    truth = [(0.5, 3.0, 0), (1.0, 60.0, 1), (2.0, 30.0, 1)], [(0.1, 0.9, 1)]
-    batch = make_batch([200, 64], *truth)
+    truth = [events_of((0.5, 3.0, 0), (1.0, 60.0, 1), (2.0, 30.0, 1)), events_of((0.1, 0.9, 1))]
+    batch = make_batch([200, 64], truth)
     tasks = tuple(CLASSES) if name == "uniav_three" else ("avel",)
     for done, task in enumerate(tasks, start=1):
         total(model.losses(replace(batch, task=task))).backward()
@@ -236,7 +208,7 @@ def test_events_of_any_length(name: str) -> None:
 @other_forms
 def test_autocast_leaves_what_is_read_in_float32(name: str) -> None:
     model = small(name).train()
-    batch = make_batch([33, 7], [(0.5, 3.0, 0)])
+    batch = make_batch([33, 7], [events_of((0.5, 3.0, 0))])
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model(batch.visual, batch.audio, batch.mask, *(
             ("avel",) if name == "uniav_three" else ()
