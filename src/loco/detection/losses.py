@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loco.detection.assignment import Positives
+from loco.detection.assignment import Positives, RangeAssigner
+from loco.detection.outputs import Outputs, PointOutputs
 from loco.errors import check_number
 from loco.nn.processes import processes, summed
+from loco.structures import Batch
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -158,6 +160,29 @@ class DetectionLoss(nn.Module):
             "loss_reg": regression / share,
             "normalizer": normalizer,
         }
+
+
+def point_losses(
+    outputs: PointOutputs | Outputs,
+    batch: Batch,
+    assigner: RangeAssigner,
+    criterion: nn.Module,
+    num_classes: int,
+) -> dict[str, Tensor]:
+    """What a criterion such as `DetectionLoss` says of outputs, in float32, given a batch's events.
+
+    Args:
+        outputs: of the batch.
+        batch: whose events are assigned to the outputs' points.
+        assigner: which points answer for which events.
+        criterion: takes logits, offsets, mask and positives.
+        num_classes: K.
+    """
+    positives = assigner(outputs.points, batch.events, batch.grid, num_classes)
+    losses: dict[str, Tensor] = criterion(
+        outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
+    )
+    return losses
 
 
 def _first_of_each(number: Tensor) -> Tensor:

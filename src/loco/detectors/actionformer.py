@@ -15,7 +15,7 @@ from loco.detection.assignment import RangeAssigner
 from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.heads import PointHead
-from loco.detection.losses import DetectionLoss
+from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import PointOutputs
 from loco.nn.attention import AttentionFactory, FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import BlockFactory
@@ -101,11 +101,7 @@ class ActionFormer(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
         outputs = self(batch.visual, batch.audio, batch.mask)
-        positives = self.assigner(outputs.points, batch.events, batch.grid, self.num_classes)
-        losses: dict[str, Tensor] = self.criterion(
-            outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
-        )
-        return losses
+        return point_losses(outputs, batch, self.assigner, self.criterion, self.num_classes)
 
     def detect(self, batch: Batch) -> list[Events]:
         """Events of each video, by descending score."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
-from loco.detection.losses import DetectionLoss
+from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import Outputs
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
@@ -98,10 +98,7 @@ class LoCo(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
         outputs = self(batch.visual, batch.audio, batch.mask)
-        positives = self.assigner(outputs.points, batch.events, batch.grid, self.num_classes)
-        detection = self.criterion(
-            outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
-        )
+        detection = point_losses(outputs, batch, self.assigner, self.criterion, self.num_classes)
         return detection | self.correspondence(outputs.visual, outputs.audio, batch.mask)
 
     def detect(self, batch: Batch) -> list[Events]:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.heads import ConvHead, start_from_prior
-from loco.detection.losses import DetectionLoss
+from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import Outputs
 from loco.detectors.unav.dependency import DependencyBlock
 from loco.nn.attention import GlobalAttention
@@ -116,10 +116,7 @@ class UnAV(nn.Module):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
         outputs = self(batch.visual, batch.audio, batch.mask)
-        positives = self.assigner(outputs.points, batch.events, batch.grid, self.num_classes)
-        return self.criterion(
-            outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
-        )
+        return point_losses(outputs, batch, self.assigner, self.criterion, self.num_classes)
 
     def detect(self, batch: Batch) -> list[Events]:
         """Events of each video, by descending score."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
-from loco.detection.losses import DetectionLoss
+from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import Outputs
 from loco.detectors.uniav.experts import Choice, ExpertBlockFactory
 from loco.detectors.uniav.heads import RANDOM, LanguageClassifier, TaskRegression, text_table
@@ -176,9 +176,8 @@ class UniAV(nn.Module):
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
         task = self._known(batch.task)
         outputs = self(batch.visual, batch.audio, batch.mask, task)
-        positives = self.assigner(outputs.points, batch.events, batch.grid, self.num_classes[task])
-        losses: dict[str, Tensor] = self.criteria[task](
-            outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
+        losses = point_losses(
+            outputs, batch, self.assigner, self.criteria[task], self.num_classes[task]
         )
         return losses | {"classifier/scale": self.classify.log_scale.detach().exp()}
 
