@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: help install demo demo-video study-video test test-all lint format clean \
-	bench-evaluation bench-data bench-model bench-attention bench-long-video bench-startup bench-video
+	bench-evaluation bench-data bench-model bench-systems bench-attention bench-long-video \
+	bench-startup bench-video
 
 help:
 	@echo "make demo              make the data, train LoCo on it, test it, show the table"
@@ -14,6 +15,7 @@ help:
 	@echo "make bench-evaluation  metric, NMS and assignment against plain loops"
 	@echo "make bench-data        a training item against loading whole files"
 	@echo "make bench-model       parameters, operations and time of each attention strategy"
+	@echo "make bench-systems     time of each system's training and inference, at LoCo's rate"
 	@echo "make bench-attention   attention against the plain formula, in time and memory"
 	@echo "make bench-long-video  time and memory of a prediction on three hours of video"
 	@echo "make bench-startup     what --help costs, against a start with torch"
@@ -62,6 +64,9 @@ bench-data: install
 
 bench-model: install
 	$(BIN)/python benchmarks/model.py
+
+bench-systems: install
+	$(BIN)/python benchmarks/systems.py
 
 bench-attention: install
 	$(BIN)/python benchmarks/attention.py

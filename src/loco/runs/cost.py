@@ -13,7 +13,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from loco.runs.files import write_text
 from loco.runs.results import write_json
@@ -23,6 +27,7 @@ from loco.structures import Batch, Events, TimeGrid
 log = logging.getLogger(__name__)
 
 FUSED_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+FUSED_ON_CPU_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 """Attention as a CPU does it, whose operations PyTorch's counter leaves out."""
 
 
@@ -154,7 +159,12 @@ def operations() -> FlopCounterMode:
     def fused(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
         return int(sdpa_flop_count(query, key, value))
 
-    return FlopCounterMode(display=False, custom_mapping={FUSED_ON_CPU: fused})
+    def backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+        return int(sdpa_backward_flop_count(gradient, query, key, value))
+
+    return FlopCounterMode(
+        display=False, custom_mapping={FUSED_ON_CPU: fused, FUSED_ON_CPU_BACKWARD: backward}
+    )
 
 
 def median_seconds(

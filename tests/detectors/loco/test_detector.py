@@ -17,7 +17,7 @@ from loco.detectors.loco.correspondence import (
     SoftenedTarget,
 )
 from loco.detectors.loco.detector import LoCo
-from loco.nn.attention import FixedWindowAttention, GlobalAttention, NoAttention
+from loco.nn.attention import FixedWindowAttention, GlobalAttention, NoAttention, global_attention
 from loco.runs.cost import operations
 
 STRATEGIES = {
@@ -221,3 +221,11 @@ def test_operations_on_a_cpu_are_those_of_the_formula() -> None:
         model(x, x, mask)
     linear, convolution, table = 4 * 50 * 8 * 8, 3 * 50 * 8 * 3, 2 * 50 * 50 * 8
     assert counter.get_total_flops() == 2 * (linear + convolution + table)
+
+
+def test_the_backward_pass_of_attention_is_counted() -> None:
+    """Its five products; the first is the forward pass's own, worked out anew."""
+    query, key, value = (torch.randn(1, 2, 50, 4, requires_grad=True) for _ in range(3))
+    with operations() as counter:
+        global_attention(query, key, value, torch.ones(1, 1, 50, dtype=torch.bool)).sum().backward()
+    assert counter.get_total_flops() == (2 + 5) * 2 * 50 * 50 * 8
