@@ -13,11 +13,12 @@ from torch import nn
 from batches import total
 from helpers import ROOT, Composer, compose_config
 from loco.runs.cost import random_batch
-from loco.runs.systems import model_names
 from loco.runs.train import train
 from loco.structures import Batch, TimeGrid
 
-MODELS = model_names(ROOT / "conf")
+MODELS = sorted(
+    path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "base"
+)
 GROUPS = {
     group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
     for group in ("attention", "correspondence")

@@ -195,17 +195,21 @@ class LocalizationModule(lightning.LightningModule):
         self.metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._validate(batch, "val", self.metric)
+
+    def _validate(self, batch: Batch, prefix: str, metric: DetectionMAP, **how: bool) -> None:
+        """Log a batch's losses below a prefix, and let a metric see its detections."""
         readable = len(batch) > 0  # else none of its videos could be read
         if everywhere(readable, self.device):  # a loss may wait for other processes
             losses = self._detector.losses(batch)
             parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
             parts["loss"] = torch.stack(list(parts.values())).sum()
             self.log_dict(
-                {f"val/{name}": value for name, value in parts.items()},
-                sync_dist=True, batch_size=len(batch),
+                {f"{prefix}/{name}": value for name, value in parts.items()},
+                sync_dist=True, batch_size=len(batch), **how,
             )  # fmt: skip
         if readable:
-            self.metric.update(self.detect(batch), batch.events, batch.indices)
+            metric.update(self.detect(batch), batch.events, batch.indices)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metric("val", prog_bar=True)

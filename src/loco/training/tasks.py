@@ -52,16 +52,8 @@ class MultiTaskModule(LocalizationModule):
             metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if not len(batch):
-            return
-        losses = self._detector.losses(batch)
-        parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
-        parts["loss"] = torch.stack(list(parts.values())).sum()
-        self.log_dict(
-            {f"val/{batch.task}/{name}": value for name, value in parts.items()},
-            sync_dist=True, batch_size=len(batch), add_dataloader_idx=False,
-        )  # fmt: skip
-        self._metrics()[batch.task].update(self.detect(batch), batch.events, batch.indices)
+        metric = self._metrics()[batch.task]
+        self._validate(batch, f"val/{batch.task}", metric, add_dataloader_idx=False)
 
     def on_validation_epoch_end(self) -> None:
         of_tasks = {task: metric.compute() for task, metric in self._metrics().items()}
