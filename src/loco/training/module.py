@@ -197,7 +197,7 @@ class LocalizationModule(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._validate(batch, "val", self.metric)
 
-    def _validate(self, batch: Batch, prefix: str, metric: DetectionMAP, **how: bool) -> None:
+    def _validate(self, batch: Batch, prefix: str, metric: DetectionMAP) -> None:
         """Log a batch's losses below a prefix, and let a metric see its detections."""
         readable = len(batch) > 0  # else none of its videos could be read
         if everywhere(readable, self.device):  # a loss may wait for other processes
@@ -206,7 +206,7 @@ class LocalizationModule(lightning.LightningModule):
             parts["loss"] = torch.stack(list(parts.values())).sum()
             self.log_dict(
                 {f"{prefix}/{name}": value for name, value in parts.items()},
-                sync_dist=True, batch_size=len(batch), **how,
+                sync_dist=True, batch_size=len(batch), add_dataloader_idx=False,
             )  # fmt: skip
         if readable:
             metric.update(self.detect(batch), batch.events, batch.indices)

@@ -43,7 +43,7 @@ class MultiTaskModule(LocalizationModule):
         total = super().training_step(batch, batch_idx)
         self.log(
             f"epoch/train/{batch.task}/loss", total.detach(),
-            on_step=False, on_epoch=True, batch_size=len(batch),
+            on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch),
         )  # fmt: skip
         return total
 
@@ -52,8 +52,7 @@ class MultiTaskModule(LocalizationModule):
             metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        metric = self._metrics()[batch.task]
-        self._validate(batch, f"val/{batch.task}", metric, add_dataloader_idx=False)
+        self._validate(batch, f"val/{batch.task}", self._metrics()[batch.task])
 
     def on_validation_epoch_end(self) -> None:
         of_tasks = {task: metric.compute() for task, metric in self._metrics().items()}
