@@ -16,10 +16,14 @@ from loco.data.dataset import RandomCrop
 from loco.data.features import FeatureLayout
 from loco.data.sampler import LengthBatchSampler
 from loco.data.synthetic.config import SyntheticConfig
+from loco.data.turns import Turns
+from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.heads import ConvHead
 from loco.detection.losses import DetectionLoss
 from loco.detection.nms import hard_nms, soft_nms
+from loco.detection.suppression import Suppression, Voting
+from loco.detectors.actionformer import ActionFormer
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import (
     CorrespondenceLoss,
@@ -27,6 +31,17 @@ from loco.detectors.loco.correspondence import (
     SoftenedTarget,
 )
 from loco.detectors.loco.detector import LoCo
+from loco.detectors.tadtr.actionness import Actionness
+from loco.detectors.tadtr.detector import TadTR
+from loco.detectors.tadtr.losses import SetLoss
+from loco.detectors.tadtr.matching import Matcher
+from loco.detectors.tridet.detector import TriDet
+from loco.detectors.unav.detector import UnAV
+from loco.detectors.uniav.detector import UniAV
+from loco.detectors.vsgn.decoding import BoxDecoding
+from loco.detectors.vsgn.detector import VSGN
+from loco.detectors.vsgn.losses import BoxLoss
+from loco.detectors.vsgn.stitching import SelfStitch
 from loco.errors import LocoError, check_number
 from loco.evaluation.metrics import DetectionMAP
 from loco.nn.attention import FixedWindowAttention, GlobalAttention
@@ -47,6 +62,8 @@ CANDIDATES = (torch.rand(2, 2), torch.rand(2), torch.zeros(2, dtype=torch.long))
 WHOLE = (0, -1, 1.5)  # of counts from 1
 COUNT = (-1, 0.5)  # of counts from 0
 PART = (-0.1, 1.1)
+CHANNELS = {"visual_channels": WHOLE, "audio_channels": WHOLE, "num_classes": WHOLE}
+SMALL = {"visual_channels": 3, "audio_channels": 2, "num_classes": 2}
 
 CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     "grid": (
@@ -109,6 +126,89 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
             "decoder_blocks": COUNT, "drop_path": (-0.1, 1), "layer_scale": (),
         },
     ),
+    "actionformer": (
+        partial(ActionFormer, **SMALL, dim=4, heads=2),
+        CHANNELS | {
+            "dim": WHOLE, "heads": (*WHOLE, 3), "window_size": WHOLE, "num_convs": WHOLE,
+            "stem_blocks": COUNT, "num_levels": WHOLE, "hidden": WHOLE, "drop_path": (-0.1, 1),
+            "layer_scale": (),
+        },
+    ),
+    "centers": (CenterAssigner, {"radius": (0, -1)}),
+    "suppression": (
+        Suppression,
+        {"sigma": (0, -1), "iou_threshold": PART, "min_score": PART, "max_segments": WHOLE},
+    ),
+    "voting": (Voting, {"threshold": (0, *PART)}),
+    "tridet": (
+        partial(TriDet, **SMALL, dim=16, feed_forward=4),
+        CHANNELS | {
+            "dim": (*WHOLE, 20), "feed_forward": WHOLE, "kernel": (*WHOLE, 2), "k": (0, -1),
+            "init_std": (-1,), "num_convs": WHOLE, "stem_blocks": COUNT, "num_levels": WHOLE,
+            "bins": WHOLE, "hidden": WHOLE, "input_noise": (-1,), "drop_path": (-0.1, 1),
+            "layer_scale": (),
+        },
+    ),
+    "unav": (
+        partial(UnAV, **SMALL, dim=4, heads=2, class_dim=2, head_dim=4),
+        CHANNELS | {
+            "dim": WHOLE, "heads": (*WHOLE, 3), "num_convs": WHOLE, "encoder_blocks": COUNT,
+            "num_levels": WHOLE, "class_dim": WHOLE, "head_dim": WHOLE, "drop_path": (-0.1, 1),
+            "layer_scale": (),
+        },
+    ),
+    "uniav": (
+        partial(UniAV, **SMALL, dim=4, heads=2, head_dim=4, text_channels=4),
+        CHANNELS | {
+            "dim": WHOLE, "heads": (*WHOLE, 3), "num_convs": WHOLE, "encoder_blocks": COUNT,
+            "num_levels": WHOLE, "head_dim": WHOLE, "text_channels": WHOLE,
+            "drop_path": (-0.1, 1), "layer_scale": (),
+        },
+    ),
+    "tadtr": (
+        partial(TadTR, **SMALL, dim=4, heads=2, hidden=4, encoder_layers=1, decoder_layers=1),
+        CHANNELS | {
+            "dim": WHOLE, "heads": (*WHOLE, 3), "encoder_layers": COUNT, "decoder_layers": WHOLE,
+            "encoder_points": WHOLE, "decoder_points": WHOLE, "hidden": WHOLE,
+            "num_queries": WHOLE, "dropout": (-0.1, 1),
+        },
+    ),
+    "actionness": (partial(Actionness, 4), {"bins": WHOLE, "scale": (0, -1)}),
+    "matcher": (
+        Matcher,
+        {
+            "class_weight": (-1,), "distance_weight": (-1,), "iou_weight": (-1,), "alpha": PART,
+            "gamma": (-1,),
+        },
+    ),
+    "set loss": (
+        SetLoss,
+        {
+            "class_weight": (-1,), "distance_weight": (-1,), "iou_weight": (-1,),
+            "actionness_weight": (-1,), "alpha": PART, "gamma": (-1,),
+        },
+    ),
+    "vsgn": (
+        partial(VSGN, **SMALL, dim=4),
+        CHANNELS | {
+            "length": (*WHOLE, 100), "dim": WHOLE, "num_levels": WHOLE, "stem_stride": WHOLE,
+            "neighbours": COUNT, "head_convs": COUNT,
+        },
+    ),
+    "stitch": (SelfStitch, {"short": (-0.1, 1), "clip": PART, "gap": COUNT}),
+    "box loss": (
+        BoxLoss,
+        {
+            "iou_threshold": (0, *PART), "adjusted_threshold": (0, *PART), "class_weight": (-1,),
+            "box_weight": (-1,), "frame_weight": (-1,), "adjusted_weight": (-1,), "alpha": PART,
+            "gamma": (-1,),
+        },
+    ),
+    "boxes": (BoxDecoding, {"score_threshold": PART, "sigma": (0, -1), "min_score": PART}),
+    "turns": (
+        partial(Turns, ["avel"]),
+        {"gain": (-1,), "fall": (-1,), "patience": WHOLE, "every": WHOLE, "cooldown": COUNT},
+    ),
     "optimizer": (
         AdamW, {"lr": (-1,), "weight_decay": (-1,), "warmup_epochs": (-1,)}
     ),
@@ -170,6 +270,18 @@ def test_right_numbers_are_taken(case: str) -> None:
 def test_crop_ratio(ratio: Any) -> None:
     with pytest.raises(ValueError, match="crop_ratio must be"):
         AVDataModule("features", None, LAYOUT, crop_ratio=ratio)
+
+
+@pytest.mark.parametrize("streams", [(2,), (2, 0), (2, -1), (1.5, 2), (math.nan, 2)])
+def test_widths_of_the_streams(streams: Any) -> None:
+    with pytest.raises(ValueError, match="widths must be"):
+        ActionFormer(**SMALL, dim=4, heads=2, streams=streams)
+
+
+@pytest.mark.parametrize("scales", [(), (0,), (3, -1), (math.nan,)])
+def test_scales_of_anchors(scales: Any) -> None:
+    with pytest.raises(ValueError, match="scales must be"):
+        VSGN(**SMALL, dim=4, scales=scales)
 
 
 def test_ranges() -> None:

@@ -90,7 +90,7 @@ def test_stop_and_go() -> None:
 
 
 def test_turns_out_of_range() -> None:
-    with pytest.raises(ValueError, match="must not be negative"):
+    with pytest.raises(ValueError, match="patience must be at least 1"):
         Turns(["a"], patience=0)
 
 

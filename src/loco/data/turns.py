@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import count, islice
 from typing import Any
 
+from loco.errors import check_number
+
 
 @dataclass
 class Progress:
@@ -58,10 +60,11 @@ class Turns:
         every: int = 4,
         cooldown: int = 1,
     ) -> None:
-        if min(gain, fall) < 0 or min(patience, every) < 1 or cooldown < 0:
-            raise ValueError(
-                "gain, fall and cooldown must not be negative, patience and every be at least 1"
-            )
+        check_number("gain", gain, 0)
+        check_number("fall", fall, 0)
+        check_number("patience", patience, 1, whole=True)
+        check_number("every", every, 1, whole=True)
+        check_number("cooldown", cooldown, 0, whole=True)
         self.stop_and_go = stop_and_go
         self.gain, self.fall = gain, fall
         self.patience, self.every, self.cooldown = patience, every, cooldown

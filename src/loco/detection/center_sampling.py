@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from loco.detection.assignment import Positives, RangeAssigner, check_events
+from loco.errors import check_number
 
 TIE = 1e-3
 """Steps by which an event may be longer than the shortest one, and still mark its class."""
@@ -36,10 +37,8 @@ class CenterAssigner(RangeAssigner):
 
     def __post_init__(self) -> None:
         RangeAssigner.__post_init__(self)
-        if self.radius is not None and not self.radius > 0:
-            raise ValueError(
-                f"radius must be positive, or null for whole events, got {self.radius}"
-            )
+        if self.radius is not None:
+            check_number("radius", self.radius, 0, without="low")
 
     def assign(
         self, points: Tensor, segment_steps: Tensor, labels: Tensor, video: Tensor, *,

@@ -17,6 +17,7 @@ from loco.detection.decoding import Decoding
 from loco.detection.heads import PointHead
 from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import PointOutputs
+from loco.errors import check_number
 from loco.nn.attention import AttentionFactory, FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.encoder import UnimodalEncoder
@@ -73,8 +74,7 @@ class ActionFormer(nn.Module):
         decoding: Decoding | None = None,
     ) -> None:
         super().__init__()
-        if num_levels < 1:
-            raise ValueError(f"num_levels must be at least 1, got {num_levels}")
+        check_number("num_levels", num_levels, 1, whole=True)
         first, *others = _attentions(window_size, num_levels)
         block = BlockFactory(dim, heads, drop_path, layer_scale)
         self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
@@ -115,12 +115,14 @@ def _attentions(window_size: int | Sequence[int], num_levels: int) -> list[Atten
     Raises:
         ValueError: not one window a level, or one that is none.
     """
-    sizes = [window_size] * num_levels if isinstance(window_size, int) else list(window_size)
-    if len(sizes) != num_levels or min(sizes) < 1:
+    sizes = list(window_size) if isinstance(window_size, Sequence) else [window_size] * num_levels
+    if len(sizes) != num_levels:
         raise ValueError(
-            f"window_size must be one number of steps from 1, or {num_levels}, one a level, "
+            f"window_size must be one number of steps, or {num_levels}, one a level, "
             f"got {window_size}"
         )
+    for size in sizes:
+        check_number("window_size", size, 1, whole=True)
     return [
         GlobalAttention if size == 1 else partial(FixedWindowAttention, window_size=size)
         for size in sizes

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from loco.errors import check_number
 from loco.nn.layers import MaskedConv1d
 
 
@@ -26,8 +27,12 @@ class EarlyFusion(nn.Module):
     ) -> None:
         super().__init__()
         channels = (visual_channels, audio_channels)
-        if widths is not None and (len(widths) != 2 or min(widths) < 1):
+        if widths is not None and len(widths) != 2:
             raise ValueError(f"widths must be two numbers of channels, got {list(widths)}")
+        for name, count in zip(("visual_channels", "audio_channels"), channels, strict=True):
+            check_number(name, count, 1, whole=True)
+        for width in widths or ():
+            check_number("widths", width, 1, whole=True)
         self.out_channels = sum(channels if widths is None else widths)
         self.projections = nn.ModuleList(
             MaskedConv1d(before, after, kernel=1)

@@ -144,6 +144,7 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, *, expansion: int = 4, hidden: int | None = None) -> None:
         super().__init__()
         width = expansion * dim if hidden is None else hidden
+        check_number("hidden", width, 1, whole=True)
         self.expand = linear(dim, width)
         self.contract = linear(width, dim)
 

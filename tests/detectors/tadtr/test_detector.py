@@ -223,5 +223,5 @@ def test_the_recipe_has_the_published_factors() -> None:
 def test_wrong_sizes_are_told(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[-1]):
         small(**wrong)
-    with pytest.raises(ValueError, match="weights"):
+    with pytest.raises(ValueError, match="iou_weight"):
         Matcher(iou_weight=-1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from loco.detectors.tadtr.deformable import weighted_samples
+from loco.errors import check_number
 from loco.nn.layers import full_precision
 
 
@@ -66,8 +67,8 @@ class Actionness(nn.Module):
 
     def __init__(self, dim: int, *, bins: int = 16, scale: float = 1.5) -> None:
         super().__init__()
-        if bins < 1 or not scale > 0:
-            raise ValueError(f"bins and scale must be positive, got {bins} and {scale}")
+        check_number("bins", bins, 1, whole=True)
+        check_number("scale", scale, 0, without="low")
         self.bins = bins
         self.scale = scale
         self.head = nn.Sequential(

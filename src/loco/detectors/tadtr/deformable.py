@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.errors import check_number
 from loco.nn.layers import full_precision, zero_padding
 
 
@@ -54,10 +55,10 @@ class DeformableAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, points: int) -> None:
         super().__init__()
-        if heads < 1 or dim % heads:
+        for name, value in {"dim": dim, "heads": heads, "points": points}.items():
+            check_number(name, value, 1, whole=True)
+        if dim % heads:
             raise ValueError(f"dim must be a multiple of heads, got dim={dim}, heads={heads}")
-        if points < 1:
-            raise ValueError(f"points must be at least 1, got {points}")
         self.heads = heads
         self.points = points
         self.sampling_offsets = nn.Linear(dim, heads * points)

@@ -14,6 +14,7 @@ from loco.detectors.tadtr.deformable import DeformableAttention
 from loco.detectors.tadtr.losses import SetLoss
 from loco.detectors.tadtr.matching import make_targets
 from loco.detectors.tadtr.transformer import Decoder, Encoder
+from loco.errors import check_number
 from loco.nn.fusion import EarlyFusion
 from loco.nn.layers import MaskedGroupNorm, zero_padding
 from loco.structures import Batch, Events
@@ -51,8 +52,8 @@ class Projection(nn.Module):
 class TadTR(nn.Module):
     """Temporal action detection with a transformer; the defaults are the published size.
 
-    The net (`forward`), the criterion and the decoding stand
-    apart; `losses` and `detect` only wire them.
+    The net (`forward`), the criterion and the decoding stand apart; `losses` and `detect` only wire
+    them.
 
     Args:
         visual_channels, audio_channels: feature channels of the data.
@@ -94,15 +95,14 @@ class TadTR(nn.Module):
         decoding: SetDecoding | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"decoder_layers": decoder_layers, "num_queries": num_queries, "hidden": hidden}
+        sizes = {
+            "num_classes": num_classes, "dim": dim, "decoder_layers": decoder_layers,
+            "num_queries": num_queries, "hidden": hidden,
+        }  # fmt: skip
         for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
-        if encoder_layers < 0 or not 0 <= dropout < 1:
-            raise ValueError(
-                "encoder_layers must not be negative and dropout lie in [0, 1), "
-                f"got {encoder_layers} and {dropout}"
-            )
+            check_number(name, size, 1, whole=True)
+        check_number("encoder_layers", encoder_layers, 0, whole=True)
+        check_number("dropout", dropout, 0, 1, without="high")
         self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
         self.project = Projection(self.fusion.out_channels, dim)
         self.encoder = Encoder(dim, heads, encoder_points, hidden, dropout, encoder_layers)

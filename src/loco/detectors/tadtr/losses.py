@@ -9,6 +9,7 @@ from torch import Tensor
 
 from loco.detection.losses import focal_loss
 from loco.detectors.tadtr.matching import Matcher, Targets, interval_iou
+from loco.errors import check_number
 from loco.nn.processes import shared
 
 
@@ -31,9 +32,10 @@ class SetLoss:
     matcher: Matcher = field(default_factory=Matcher)
 
     def __post_init__(self) -> None:
-        for name in ("class_weight", "distance_weight", "iou_weight", "actionness_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        weights = ("class_weight", "distance_weight", "iou_weight", "actionness_weight")
+        for name in (*weights, "gamma"):
+            check_number(name, getattr(self, name), 0)
+        check_number("alpha", self.alpha, 0, 1)
 
     def __call__(
         self, logits: Tensor, segments: Tensor, actionness: Tensor | None, targets: Targets,

@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from loco.errors import check_number
 from loco.structures import Events, TimeGrid
 
 
@@ -81,9 +82,11 @@ class Matcher:
     gamma: float = 2.0
 
     def __post_init__(self) -> None:
-        weights = (self.class_weight, self.distance_weight, self.iou_weight)
-        if min(weights) < 0 or not any(weights):
-            raise ValueError(f"costs need weights of at least 0, one of them over 0, got {weights}")
+        for name in ("class_weight", "distance_weight", "iou_weight", "gamma"):
+            check_number(name, getattr(self, name), 0)
+        check_number("alpha", self.alpha, 0, 1)
+        if not any((self.class_weight, self.distance_weight, self.iou_weight)):
+            raise ValueError("one of a matching's weights must be over 0, all are 0")
 
     def cost(self, logits: Tensor, segments: Tensor, targets: Targets) -> Tensor:
         """(N, L, Q): what it costs an event to be one of its own video's queries."""

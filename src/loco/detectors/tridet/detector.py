@@ -19,6 +19,7 @@ from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import PointOutputs
 from loco.detectors.tridet.head import TridentHead
 from loco.detectors.tridet.sgp import SGPBlock
+from loco.errors import check_number
 from loco.nn.encoder import StreamEmbedding
 from loco.nn.fusion import EarlyFusion
 from loco.nn.pyramid import FeaturePyramid
@@ -49,7 +50,7 @@ class TriDet(nn.Module):
         bins: the farthest boundary that a point can tell, in strides.
         hidden: channels inside the heads; None is D.
         positions: whether sinusoids of the absolute step are added after the embedding.
-        input_noise: deviation of noise added to the embedding in training.
+        input_noise: deviation of noise added to the features in training.
         drop_path: probability that a video skips a residual branch of the pyramid in training.
         layer_scale: what these branches' learnable channel scales start from.
         assigner: which points answer for which events; it must give a point one target.
@@ -86,10 +87,9 @@ class TriDet(nn.Module):
         decoding: Decoding | None = None,
     ) -> None:
         super().__init__()
-        if num_levels < 1:
-            raise ValueError(f"num_levels must be at least 1, got {num_levels}")
-        if input_noise < 0:
-            raise ValueError(f"input_noise must not be negative, got {input_noise}")
+        check_number("num_levels", num_levels, 1, whole=True)
+        check_number("stem_blocks", stem_blocks, 0, whole=True)
+        check_number("input_noise", input_noise, 0)
         self.input_noise = input_noise
         self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
         self.embedding = StreamEmbedding(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.detection.heads import ConvHead, start_from_prior
+from loco.errors import check_number
 from loco.nn.layers import full_precision, zero_padding
 
 
@@ -39,8 +40,7 @@ class TridentHead(nn.Module):
         prior: float = 0.01,
     ) -> None:
         super().__init__()
-        if bins < 1:
-            raise ValueError(f"bins must be at least 1, got {bins}")
+        check_number("bins", bins, 1, whole=True)
         self.bins = bins
         self.classify, self.start, self.end = (
             ConvHead(dim, num_classes, hidden=hidden) for _ in range(3)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.errors import check_number
 from loco.nn.layers import (
     FeedForward,
     MaskedConv1d,
@@ -66,10 +67,12 @@ class SGPBlock(nn.Module):
         layer_scale: float | None = None,
     ) -> None:
         super().__init__()
+        check_number("dim", dim, 1, whole=True)
         if dim % GROUPS:
             raise ValueError(f"dim must be a multiple of {GROUPS}, got {dim}")
-        if not k > 0 or not init_std >= 0:
-            raise ValueError(f"k must be positive and init_std from 0, got {k} and {init_std}")
+        check_number("kernel", kernel, 1, whole=True)
+        check_number("k", k, 0, without="low")
+        check_number("init_std", init_std, 0)
         if pool not in ("max", "average"):
             raise ValueError(f"pool must be max or average, got {pool!r}")
         self.stride = stride

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.errors import check_number
 from loco.nn.blocks import TransformerBlock
 from loco.nn.layers import MaskedConv1d, zero_padding
 
@@ -37,8 +38,7 @@ class DependencyBlock(nn.Module):
         layer_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if class_dim < 1:
-            raise ValueError(f"class_dim must be at least 1, got {class_dim}")
+        check_number("class_dim", class_dim, 1, whole=True)
 
         def branch() -> TransformerBlock:
             return TransformerBlock(

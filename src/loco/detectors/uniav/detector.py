@@ -16,7 +16,7 @@ from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import Outputs
 from loco.detectors.uniav.experts import Choice, ExpertBlockFactory
 from loco.detectors.uniav.heads import RANDOM, LanguageClassifier, TaskRegression, text_table
-from loco.errors import LocoError
+from loco.errors import LocoError, check_number
 from loco.nn.attention import GlobalAttention
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.pyramid import CrossModalPyramid
@@ -96,8 +96,8 @@ class UniAV(nn.Module):
         assigner: RangeAssigner | None = None,
     ) -> None:
         super().__init__()
-        if num_levels < 1:
-            raise ValueError(f"num_levels must be at least 1, got {num_levels}")
+        check_number("num_levels", num_levels, 1, whole=True)
+        check_number("text_channels", text_channels, 1, whole=True)
         self.tasks = {"avel": Task()} if tasks is None else dict(tasks)
         self.num_classes = _classes_by_task(num_classes, list(self.tasks))
         self.choice = Choice(next(iter(self.tasks)))
@@ -214,7 +214,8 @@ def _classes_by_task(num_classes: int | Mapping[str, int], tasks: list[str]) -> 
             raise ValueError(f"the name of a task must be a plain word, got {name!r}")
     if not tasks:
         raise ValueError("tasks must not be empty")
-    if isinstance(num_classes, int):
+    if not isinstance(num_classes, Mapping):
+        check_number("num_classes", num_classes, 1, whole=True)
         if len(tasks) > 1:
             raise ValueError(
                 f"{len(tasks)} tasks ({', '.join(tasks)}) need a data set each, one is given: "

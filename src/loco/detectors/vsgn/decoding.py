@@ -9,6 +9,7 @@ from torch import Tensor
 
 from loco.detection.suppression import Suppression
 from loco.detectors.vsgn.stitching import Layout
+from loco.errors import check_number
 from loco.structures import Events, TimeGrid
 
 
@@ -24,6 +25,10 @@ class BoxDecoding(Suppression):
     iou_threshold: float = 0.4
     min_score: float = 0.0
     score_threshold: float = 0.005
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("score_threshold", self.score_threshold, 0, 1)
 
     @torch.no_grad()
     def __call__(

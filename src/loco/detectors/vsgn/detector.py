@@ -14,6 +14,7 @@ from loco.detectors.vsgn.heads import BoundaryAdjustment, BoxHead, FrameHead
 from loco.detectors.vsgn.losses import BoxLoss
 from loco.detectors.vsgn.pyramid import CrossScaleGraphPyramid
 from loco.detectors.vsgn.stitching import Layout, SelfStitch, make_targets
+from loco.errors import check_number
 from loco.nn.fusion import EarlyFusion
 from loco.nn.layers import full_precision, zero_padding
 from loco.structures import Batch, Events
@@ -38,9 +39,9 @@ class Outputs(NamedTuple):
 class VSGN(nn.Module):
     """Video self-stitching graph network; the defaults are the published size, adapted to UnAV-100.
 
-    Rows of a fixed length hold the videos, so that no result
-    depends on what else is in a batch. The net (`forward`), the criterion and the decoding stand
-    apart; `losses` and `detect` only wire them.
+    Rows of a fixed length hold the videos, so that no result depends on what else is in a batch.
+    The net (`forward`), the criterion and the decoding stand apart; `losses` and `detect` only wire
+    them.
 
     Args:
         visual_channels, audio_channels: feature channels of the data.
@@ -84,16 +85,16 @@ class VSGN(nn.Module):
         decoding: BoxDecoding | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"num_levels": num_levels, "stem_stride": stem_stride, "dim": dim}
+        sizes = {
+            "num_classes": num_classes, "length": length, "dim": dim, "num_levels": num_levels,
+            "stem_stride": stem_stride,
+        }  # fmt: skip
         for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
-        if neighbours < 0 or head_convs < 0:
-            raise ValueError(
-                f"neighbours and head_convs must not be negative, got {neighbours} and {head_convs}"
-            )
-        if not scales or min(scales) <= 0:
-            raise ValueError(f"scales must be positive, got {list(scales)}")
+            check_number(name, size, 1, whole=True)
+        check_number("neighbours", neighbours, 0, whole=True)
+        check_number("head_convs", head_convs, 0, whole=True)
+        for scale in scales or [0]:
+            check_number("scales", scale, 0, without="low")
         coarsest = stem_stride * 2**num_levels
         if length < coarsest or length % coarsest:
             raise ValueError(

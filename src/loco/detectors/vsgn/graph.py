@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.errors import check_number
 from loco.nn.layers import full_precision
 
 
@@ -54,8 +55,7 @@ class GraphLayer(nn.Module):
 
     def __init__(self, dim: int, count: int) -> None:
         super().__init__()
-        if count < 1:
-            raise ValueError(f"neighbours must be at least 1, got {count}")
+        check_number("neighbours", count, 1, whole=True)
         self.count = count
         self.conv = nn.Conv1d(dim, dim, 3, padding=1)
         self.message = nn.Linear(2 * dim, dim)

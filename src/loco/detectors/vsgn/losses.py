@@ -12,6 +12,7 @@ from torch.nn import functional
 from loco.detection.losses import focal_loss
 from loco.detectors.vsgn.anchors import assign, overlaps
 from loco.detectors.vsgn.stitching import Layout, Targets
+from loco.errors import check_number
 from loco.nn.processes import shared
 
 
@@ -45,11 +46,10 @@ class BoxLoss:
                 f"classification must be softmax or sigmoid, got {self.classification!r}"
             )
         for name in ("iou_threshold", "adjusted_threshold"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)}")
-        for name in ("class_weight", "box_weight", "frame_weight", "adjusted_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            check_number(name, getattr(self, name), 0, 1, without="low")
+        for name in ("class_weight", "box_weight", "frame_weight", "adjusted_weight", "gamma"):
+            check_number(name, getattr(self, name), 0)
+        check_number("alpha", self.alpha, 0, 1)
 
     def __call__(
         self, logits: Tensor, boxes: Tensor, adjusted: Tensor, frames: Tensor, anchors: Tensor,

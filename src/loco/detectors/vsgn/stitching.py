@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from loco.errors import check_number
 from loco.structures import Events, TimeGrid
 
 
@@ -135,10 +136,11 @@ class SelfStitch:
     in_detection: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.clip <= self.short < 1:
-            raise ValueError(f"0 ≤ clip ≤ short < 1 must hold, got {self.clip} and {self.short}")
-        if self.gap < 0:
-            raise ValueError(f"gap must not be negative, got {self.gap}")
+        check_number("short", self.short, 0, 1, without="high")
+        check_number("clip", self.clip, 0)
+        if self.clip > self.short:
+            raise ValueError(f"clip must not be over short, got {self.clip} and {self.short}")
+        check_number("gap", self.gap, 0, whole=True)
 
     def whole(self, counts: Tensor, length: int, training: bool) -> Layout:
         """Each video in a row of its own, in its own time or, longer than a row, squeezed into it.
