@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         partial(ActionFormer, **SMALL, dim=4, heads=2),
         CHANNELS | {
             "dim": WHOLE, "heads": (*WHOLE, 3), "window_size": WHOLE, "num_convs": WHOLE,
-            "stem_blocks": COUNT, "num_levels": WHOLE, "hidden": WHOLE, "drop_path": (-0.1, 1),
+            "stem_blocks": COUNT, "num_levels": WHOLE, "head_dim": WHOLE, "drop_path": (-0.1, 1),
             "layer_scale": (),
         },
     ),
@@ -145,7 +145,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         CHANNELS | {
             "dim": (*WHOLE, 20), "feed_forward": WHOLE, "kernel": (*WHOLE, 2), "k": (0, -1),
             "init_std": (-1,), "num_convs": WHOLE, "stem_blocks": COUNT, "num_levels": WHOLE,
-            "bins": WHOLE, "hidden": WHOLE, "input_noise": (-1,), "drop_path": (-0.1, 1),
+            "bins": WHOLE, "head_dim": WHOLE, "input_noise": (-1,), "drop_path": (-0.1, 1),
             "layer_scale": (),
         },
     ),
@@ -166,10 +166,10 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         },
     ),
     "tadtr": (
-        partial(TadTR, **SMALL, dim=4, heads=2, hidden=4, encoder_layers=1, decoder_layers=1),
+        partial(TadTR, **SMALL, dim=4, heads=2, feed_forward=4, encoder_layers=1, decoder_layers=1),
         CHANNELS | {
             "dim": WHOLE, "heads": (*WHOLE, 3), "encoder_layers": COUNT, "decoder_layers": WHOLE,
-            "encoder_points": WHOLE, "decoder_points": WHOLE, "hidden": WHOLE,
+            "encoder_points": WHOLE, "decoder_points": WHOLE, "feed_forward": WHOLE,
             "num_queries": WHOLE, "dropout": (-0.1, 1),
         },
     ),

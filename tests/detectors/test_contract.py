@@ -40,7 +40,12 @@ MODELS = {
     "tridet_small": ["model.dim=16", "model.feed_forward=24"],
     "unav_small": ["model.dim=16", "model.heads=2", "model.class_dim=4", "model.head_dim=16"],
     "uniav_small": ["model.dim=16", "model.heads=2", "model.head_dim=16"],
-    "tadtr_small": ["model.dim=16", "model.heads=2", "model.hidden=24", "model.num_queries=8"],
+    "tadtr_small": [
+        "model.dim=16",
+        "model.heads=2",
+        "model.feed_forward=24",
+        "model.num_queries=8",
+    ],
     "vsgn_small": ["model.dim=16", "model.length=64", "model.num_levels=3", "model.head_convs=1"],
 }
 """Each model with the overrides that make it narrow."""

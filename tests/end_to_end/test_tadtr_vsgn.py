@@ -17,7 +17,7 @@ TINY = {
     "vsgn": ["model.dim=16", "model.length=64", "model.num_levels=3", "model.head_convs=1"],
     "tadtr": [
         "model.dim=32",
-        "model.hidden=32",
+        "model.feed_forward=32",
         "model.encoder_layers=1",
         "model.decoder_layers=2",
     ],

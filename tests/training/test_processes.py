@@ -63,8 +63,8 @@ def tridet() -> TriDet:
 
 def tadtr() -> TadTR:
     return TadTR(
-        6, 5, 3, dim=16, heads=2, encoder_layers=1, decoder_layers=2, hidden=16, num_queries=8,
-        dropout=0.0,
+        6, 5, 3, dim=16, heads=2, encoder_layers=1, decoder_layers=2, feed_forward=16,
+        num_queries=8, dropout=0.0,
     )  # fmt: skip
 
 

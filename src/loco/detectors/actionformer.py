@@ -41,7 +41,7 @@ class ActionFormer(nn.Module):
         num_convs: embedding convolutions.
         stem_blocks: transformer blocks before the pyramid.
         num_levels: pyramid levels, strides 1, 2, 4, …
-        hidden: channels inside the heads; None is D.
+        head_dim: width of the heads' hidden convolutions; None is D.
         positions: whether sinusoids of the absolute step are added after the embedding.
         drop_path: probability that a video skips a residual branch in training.
         layer_scale: what the residual branches' learnable channel scales start from.
@@ -65,7 +65,7 @@ class ActionFormer(nn.Module):
         num_convs: int = 2,
         stem_blocks: int = 2,
         num_levels: int = 6,
-        hidden: int | None = None,
+        head_dim: int | None = None,
         positions: bool = True,
         drop_path: float = 0.1,
         layer_scale: float = 1e-4,
@@ -84,7 +84,7 @@ class ActionFormer(nn.Module):
         )  # fmt: skip
         self.pyramid = FeaturePyramid((block(stride=2, attention=of) for of in others), dim)
         self.head = PointHead(
-            dim, num_classes, num_levels=num_levels, hidden=hidden, class_aware=False
+            dim, num_classes, num_levels=num_levels, hidden=head_dim, class_aware=False
         )
         self.assigner = CenterAssigner() if assigner is None else assigner
         self.criterion = DetectionLoss(regression="diou") if criterion is None else criterion

@@ -23,7 +23,7 @@ from loco.detectors.tadtr.matching import Matcher
 def small(**settings: object) -> TadTR:
     """A narrow one whose heads do not stand at their start, where much has no gradient yet."""
     torch.manual_seed(0)
-    settings = {"dim": 16, "heads": 4, "encoder_layers": 2, "decoder_layers": 2, "hidden": 24,
+    settings = {"dim": 16, "heads": 4, "encoder_layers": 2, "decoder_layers": 2, "feed_forward": 24,
                 "num_queries": 6} | settings  # fmt: skip
     model = TadTR(6, 5, 3, **settings)
     for parameter in model.parameters():

@@ -39,7 +39,7 @@ def test_where_points_start() -> None:
 def original_net(case: dict[str, Tensor]) -> TadTR:
     model = TadTR(
         6, 4, 6, dim=32, heads=4, encoder_layers=2, decoder_layers=3, encoder_points=2,
-        decoder_points=3, hidden=40, num_queries=5, actionness=False,
+        decoder_points=3, feed_forward=40, num_queries=5, actionness=False,
     )  # fmt: skip
     model.load_state_dict(weights(case))
     return model.eval()

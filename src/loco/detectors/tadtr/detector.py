@@ -64,7 +64,7 @@ class TadTR(nn.Module):
         heads: attention heads H everywhere.
         encoder_layers, decoder_layers: their numbers; L is the latter.
         encoder_points, decoder_points: points P that a head reads there.
-        hidden: width within feed-forward layers.
+        feed_forward: width of the feed-forward parts.
         num_queries: Q, the most events that can be said of a video.
         dropout: in all layers.
         actionness: whether segments are rated by what the memory holds there.
@@ -87,7 +87,7 @@ class TadTR(nn.Module):
         decoder_layers: int = 4,
         encoder_points: int = 4,
         decoder_points: int = 4,
-        hidden: int = 1024,
+        feed_forward: int = 1024,
         num_queries: int = 40,
         dropout: float = 0.1,
         actionness: bool = True,
@@ -97,7 +97,7 @@ class TadTR(nn.Module):
         super().__init__()
         sizes = {
             "num_classes": num_classes, "dim": dim, "decoder_layers": decoder_layers,
-            "num_queries": num_queries, "hidden": hidden,
+            "num_queries": num_queries, "feed_forward": feed_forward,
         }  # fmt: skip
         for name, size in sizes.items():
             check_number(name, size, 1, whole=True)
@@ -105,9 +105,9 @@ class TadTR(nn.Module):
         check_number("dropout", dropout, 0, 1, without="high")
         self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
         self.project = Projection(self.fusion.out_channels, dim)
-        self.encoder = Encoder(dim, heads, encoder_points, hidden, dropout, encoder_layers)
+        self.encoder = Encoder(dim, heads, encoder_points, feed_forward, dropout, encoder_layers)
         self.decoder = Decoder(
-            dim, heads, decoder_points, hidden, dropout, decoder_layers,
+            dim, heads, decoder_points, feed_forward, dropout, decoder_layers,
             num_queries=num_queries, num_classes=num_classes,
         )  # fmt: skip
         self.actionness = Actionness(dim) if actionness else None

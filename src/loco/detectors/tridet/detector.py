@@ -48,7 +48,7 @@ class TriDet(nn.Module):
         stem_blocks: SGP blocks before the pyramid.
         num_levels: pyramid levels, strides 1, 2, 4, …
         bins: the farthest boundary that a point can tell, in strides.
-        hidden: channels inside the heads; None is D.
+        head_dim: width of the heads' hidden convolutions; None is D.
         positions: whether sinusoids of the absolute step are added after the embedding.
         input_noise: deviation of noise added to the features in training.
         drop_path: probability that a video skips a residual branch of the pyramid in training.
@@ -77,7 +77,7 @@ class TriDet(nn.Module):
         stem_blocks: int = 2,
         num_levels: int = 6,
         bins: int = 16,
-        hidden: int | None = None,
+        head_dim: int | None = None,
         positions: bool = True,
         input_noise: float = 0.0005,
         drop_path: float = 0.1,
@@ -107,7 +107,7 @@ class TriDet(nn.Module):
             for _ in range(num_levels - 1)
         )  # fmt: skip
         self.pyramid = FeaturePyramid(blocks, dim)
-        self.head = TridentHead(dim, num_classes, num_levels=num_levels, bins=bins, hidden=hidden)
+        self.head = TridentHead(dim, num_classes, num_levels=num_levels, bins=bins, hidden=head_dim)
         self.assigner = CenterAssigner() if assigner is None else assigner
         if criterion is None:
             criterion = DetectionLoss(regression="diou", quality_power=0.2)
