@@ -230,3 +230,9 @@ def test_ranges_that_are_none_are_refused() -> None:
         RangeAssigner([(4, 2)])
     with pytest.raises(ValueError, match="1 ranges for 2 strides"):
         RangeAssigner([(0, 2)]).points(5, (1, 2))
+
+
+def test_six_levels_by_default() -> None:
+    points = make_points(64)
+    assert points[:, 3].unique().tolist() == [1, 2, 4, 8, 16, 32]
+    assert len(points) == 64 + 32 + 16 + 8 + 4 + 2
