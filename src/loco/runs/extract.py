@@ -113,6 +113,12 @@ def run_extraction(
     plain: dict[str, Any],
 ) -> Summary:
     """Extract with a progress bar; warnings are told."""
+    if extractor.unchecked:
+        log.warning(
+            "%s: written after the published networks, their features were not checked against "
+            "published ones, as no weights could be had; compare=FOLDER of `loco extract` does so",
+            ", ".join(extractor.unchecked),
+        )
     log.info("%d videos → %s", len(videos), root)
     columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("{task.fields[film]}"))  # fmt: skip
