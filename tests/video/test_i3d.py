@@ -47,7 +47,7 @@ def flow(files: dict[str, Path], **settings: Any) -> I3DFlow:
     return I3DFlow(files["i3d_flow"], files["raft"], **small | settings)
 
 
-# -- the nets ---------------------------------------------------------------------------------------
+# -- the nets --------------------------------------------------------------------------------------
 
 
 def test_the_published_nets() -> None:
@@ -167,7 +167,7 @@ def test_edges_are_repeated() -> None:
     assert middle(x, 4)[0, 0, 0].tolist() == [4, 5, 6, 7]
 
 
-# -- the encoders -----------------------------------------------------------------------------------
+# -- the encoders ----------------------------------------------------------------------------------
 
 
 def test_colours(files: dict[str, Path]) -> None:

@@ -111,7 +111,7 @@ def load_published(
     """Fill a net, on its way to be used only, from a published file; gives the file's SHA-256.
 
     Args:
-        net: whose parts have the published names.
+        net: whose parts have the published names; they may be on the device `meta`.
         path: of the file.
         what: the net, for messages.
         override: the setting that takes the path.
@@ -122,13 +122,17 @@ def load_published(
         VideoError: there is no such file, or it holds something else.
     """
     state, sha256 = load_weights(path, what, override, source)
-    state = {
-        str(name).removeprefix("module."): value for name, value in state.items()
-        if not any(part in str(name) for part in (*unused, "num_batches_tracked"))
-    }  # fmt: skip
-    count = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
+    counts = ("num_batches_tracked",)  # of trainings, which files have or have not
     try:
-        net.load_state_dict(state | count)
+        state = {
+            name.removeprefix("module."): value.float().contiguous()
+            for name, value in state.items()
+            if not any(part in name for part in (*unused, *counts))
+        }  # fmt: skip
+        for name in net.state_dict():
+            if name.endswith(counts):
+                state[name] = torch.tensor(0)
+        net.load_state_dict(state, assign=True)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:150]
         raise VideoError(f"{path}: not the weights of {what} ({source}): {reason}") from None

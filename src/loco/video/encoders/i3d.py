@@ -113,7 +113,8 @@ def load_i3d(inputs: int, weights: str | Path | None, stream: str) -> tuple[I3DN
     Raises:
         VideoError: there is no such file, or it holds something else.
     """
-    net = I3DNet(inputs)
+    with torch.device("meta"):  # to be filled
+        net = I3DNet(inputs)
     source = SOURCE.format(f"i3d_{stream}.pt")
     what = f"I3D ({stream})"
     return net, load_published(net, weights, what, "weights", source, ("conv3d_0c_1x1",))

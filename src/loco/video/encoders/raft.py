@@ -221,6 +221,7 @@ def load_raft(weights: str | Path | None, rounds: int) -> tuple[RAFT, str]:
         ValueError: no rounds.
         VideoError: there is no such file, or it holds something else.
     """
-    net = RAFT(rounds)
+    with torch.device("meta"):  # to be filled
+        net = RAFT(rounds)
     # a norm on a way past stands in the file twice
     return net, load_published(net, weights, "RAFT", "raft", SOURCE, ("norm3",))

@@ -72,7 +72,9 @@ class VGGish:
     unchecked = "VGGish"
 
     def __init__(self, weights: str | Path | None = None) -> None:
-        self._net, self._device = VGGishNet(), "cpu"
+        with torch.device("meta"):  # to be filled
+            self._net = VGGishNet()
+        self._device = "cpu"
         self._sha256 = load_published(self._net, weights, "VGGish", "weights", SOURCE)
         self._window = torch.hann_window(FRAME, dtype=torch.float64)
         self._filters = torch.from_numpy(mel_filters(BANDS, FFT, RATE, LOW, HIGH)).double()
