@@ -24,6 +24,7 @@ from loco.reporting.report import MAX_VIDEOS
 from loco.runs.overrides import readable_words
 
 SCRIPTS = {"describe_data": "describe", "wandb_dashboard": "dashboard"}
+QUICK = {"train", "describe_data"}  # the others are the same two lines
 SLOW = {"torch", "lightning", "matplotlib", "rich", "filelock", "wandb", "tensorboard"}
 
 
@@ -76,7 +77,13 @@ def test_errors_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert complaint.count("\n") == 1
 
 
-@pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "scripts").glob("*.py")))
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(path.stem, marks=() if path.stem in QUICK else pytest.mark.slow)
+        for path in sorted((ROOT / "scripts").glob("*.py"))
+    ],
+)
 def test_a_script_is_the_same_as_its_command(script: str, tmp_path: Path) -> None:
     """And neither imports for its help what takes seconds."""
     command = SCRIPTS.get(script, script.replace("_", "-"))

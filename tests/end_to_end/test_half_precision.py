@@ -15,7 +15,9 @@ from loco.runs.cost import random_batch
 from loco.runs.train import train
 from loco.structures import Batch, TimeGrid
 
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+MODELS = sorted(
+    path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "base"
+)
 GROUPS = {
     group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml"))
     for group in ("attention", "correspondence")

@@ -102,6 +102,7 @@ def assert_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert len(message.splitlines()) <= 3, message
 
 
+@pytest.mark.slow
 def test_errors_of_a_checkpoint(tmp_path: Path) -> None:
     assert_error(call("evaluate.py", f"ckpt_path={tmp_path}", cwd=tmp_path), "no last.ckpt")
     damaged = tmp_path / "damaged.ckpt"

@@ -84,7 +84,9 @@ def test_every_job_of_every_experiment_builds(experiment: str) -> None:
     for job in [first, *others]:
         common = [f"experiment={experiment}", *job, "output_dir=x", "model.dim=16"]
         config = compose_config("train", [*common, "data=synthetic"])
-        model = instantiate(config.model, visual_channels=4, audio_channels=3, num_classes=2)
+        tasks = config.model.get("tasks", {})
+        classes = dict.fromkeys(tasks, 2) if len(tasks) > 1 else 2
+        model = instantiate(config.model, visual_channels=4, audio_channels=3, num_classes=classes)
         assert isinstance(model, nn.Module)
     for data in ("synthetic", "unav100_i3d_vggish", "unav100_onepeace"):
         config = compose_config("train", [*common, f"data={data}"])
@@ -93,8 +95,9 @@ def test_every_job_of_every_experiment_builds(experiment: str) -> None:
 
 def test_the_rows_of_the_tables() -> None:
     """As many jobs as the tables have rows, times three seeds."""
-    rows = {"table1_comparison": 2, "table2a_components": 6, "table2b_correspondence": 4,
-            "table2c_attention": 3, "table2d_window": 5, "lambda": 5}  # fmt: skip
+    rows = {"table1_comparison": 14, "table1_synthetic": 7, "table2a_components": 6,
+            "table2b_correspondence": 4, "table2c_attention": 3, "table2d_window": 5,
+            "lambda": 5}  # fmt: skip
     for experiment, count in rows.items():
         assert len(list(itertools.product(*sweep_of(experiment).values()))) == 3 * count, experiment
     assert len(list(itertools.product(*sweep_of("table3_cost").values()))) == 6
@@ -318,6 +321,7 @@ def test_costs_are_measured(tmp_path: Path) -> None:
 DDP = ["trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu"]
 
 
+@pytest.mark.slow
 def test_each_process_gets_the_jobs_own_config(tmp_path: Path) -> None:
     """Also in a sweep, which Lightning would start anew in each process."""
     done = call("-m", *DDP, "task=sweep_tasks.ranked", "seed=0,1,2", cwd=tmp_path)

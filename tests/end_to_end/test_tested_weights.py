@@ -111,6 +111,7 @@ def test_a_best_checkpoint_that_is_gone_is_told(
     assert "tested: last.ckpt of epoch 2, averaged weights" in flat(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_resumed_for_more_epochs_the_rate_follows_the_new_length(
     tiny: Composer, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_resumed_for_more_epochs_the_rate_follows_the_new_length(
     assert rates[-6:] == pytest.approx(expected.tolist(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_an_optimizer_setting_given_at_a_resume_counts(tiny: Composer, tmp_path: Path) -> None:
     """Not what the checkpoint's optimiser was made with."""
     train(tiny("optimizer.warmup_epochs=0", output="old"))

@@ -16,6 +16,7 @@ import pytest
 from wandb.proto import wandb_internal_pb2
 
 from helpers import Composer, Stopped, tiny_config
+from loco.errors import OutputError
 from loco.reporting.wandb_logging import WandbMedia
 from loco.runs.train import train
 
@@ -187,7 +188,7 @@ def test_each_job_has_a_run_of_its_own_whatever_ended_the_one_before(
     with pytest.raises(KeyboardInterrupt):
         train(tiny(*common, interrupt, output="interrupted"))
     (tmp_path / "faulty" / "metrics.json.part").mkdir(parents=True)
-    with pytest.raises(OSError, match="metrics"):
+    with pytest.raises(OutputError, match="metrics"):
         train(tiny(*common, "trainer.max_epochs=1", output="faulty"))
     train(tiny(*common, "trainer.max_epochs=1", output="good"))
     names = ("stopped", "interrupted", "faulty", "good")

@@ -52,7 +52,7 @@ REFUSED = {
     "+trainer.limit_train_batches=1.5": "trainer: You have passed invalid value 1.5",
     "+trainer.limit_val_batches=-1": "trainer: You have passed invalid value -1",
     "trainer.gradient_clip_val=-1": "trainer.gradient_clip_val=-1: expected a number from 0",
-    "trainer.precision=64-true": "trainer.precision=64-true: expected 32-true",
+    "trainer.precision=64-true": "trainer.precision=64-true: expected one of 32-true",
     "+trainer.barebones=true": "trainer: .*barebones=True",
     "trainer.accelerator=abacus": "trainer: .*abacus",
 }

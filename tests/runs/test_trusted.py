@@ -85,7 +85,10 @@ def damaged(finished_run: Path, path: Path, key: str, value: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("attempt", ["shell", "function", "hub", "resolver"])
+@pytest.mark.parametrize(
+    "attempt",
+    ["shell", *(pytest.param(x, marks=pytest.mark.slow) for x in ("function", "hub", "resolver"))],
+)
 def test_not_from_a_checkpoint_either(
     finished_run: Path, synthetic_root: Path, tmp_path: Path, sentinel: Path, attempt: str
 ) -> None:

@@ -26,7 +26,11 @@ def check_parts(config: DictConfig) -> None:
     assert isinstance(plain, dict)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
-            build_module({str(key): value for key, value in plain.items()} | SIZES)
+            if config.data.get("sets") is None:
+                build_module({str(key): value for key, value in plain.items()} | SIZES)
+            else:
+                classes = dict.fromkeys(config.data.sets, 1)
+                instantiate(config.model, visual_channels=1, audio_channels=1, num_classes=classes)
         for part in ("layout", "generator"):
             if config.data.get(part) is not None:
                 instantiate(config.data[part])

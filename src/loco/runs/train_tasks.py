@@ -27,7 +27,9 @@ from loco.runs.checkpoints import (
     load_tested,
     start_from,
 )
+from loco.runs.entry import naming_settings
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
+from loco.runs.parts import check_parts
 from loco.runs.provenance import noting
 from loco.runs.results import (
     json_number,
@@ -52,6 +54,7 @@ from loco.training.tasks import MultiTaskModule
 log = logging.getLogger(__name__)
 
 
+@naming_settings()
 @closing_wandb()
 def train(config: DictConfig) -> dict[str, float]:
     """Train all tasks, then test the best checkpoint of each.
@@ -69,6 +72,7 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     began = time.perf_counter()
     check_numbers(config)
+    check_parts(config)
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)

@@ -26,6 +26,7 @@ class EpochTimer(lightning.Callback):
         self.seconds: list[float] = []
         """Of each epoch that was trained whole in this process."""
         self._began = 0.0
+        self._whole = False  # one that is gone on with has no start
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         self._began = time.perf_counter()
@@ -36,6 +37,7 @@ class EpochTimer(lightning.Callback):
     ) -> None:
         if batch_idx + 1 == trainer.num_training_batches and self._whole:
             self.seconds.append(time.perf_counter() - self._began)
+            self._whole = False
 
 
 class WeightEMA(WeightAveraging):
