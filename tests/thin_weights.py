@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ def thin_state(net: nn.Module, seed: int = 0) -> dict[str, Tensor]:
 
     Numbers are as large as those of a net that is not trained yet, so that no output is all 0.
     """
-    numbers = torch.randn(1 << 14, generator=torch.Generator().manual_seed(seed))
+    numbers = torch.from_numpy(np.random.default_rng(seed).normal(size=1 << 14)).float()
     numbers.clamp_(-3, 3)
     state = {}
     for name, value in net.state_dict().items():

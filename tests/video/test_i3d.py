@@ -69,6 +69,29 @@ def test_the_published_nets() -> None:
     assert not any(name.startswith("fnet") and ".norm" in name for name in names)
 
 
+def test_raft_has_the_numbers_of_torchvision() -> None:
+    """Of `raft_large` of torchvision 0.28 with the same weights, 3 rounds."""
+    net = RAFT(3)
+    net.load_state_dict(thin_state(net, 1), strict=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 128, 136, 3), dtype=np.uint8)
+    first, second = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().split(1)
+    with torch.inference_mode():
+        flow = net.eval()(first, second)[0]
+    expected = [[-2.50605, 2.44962], [5.56842, 11.67864], [-1.17487, 5.57893], [2.59077, 1.58731]]
+    places = [(0, 0), (10, 20), (40, 7), (127, 135)]
+    np.testing.assert_allclose([flow[:, i, j] for i, j in places], expected, atol=2e-3)
+
+
+def test_i3d_has_the_numbers_of_the_public_layers() -> None:
+    """Of the layers of video_features' net with the same weights, its head over 1 × 1 for 7 × 7."""
+    net = I3DNet(3)
+    net.load_state_dict(thin_state(net), strict=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 24, 32, 32)).astype(np.float32)
+    with torch.inference_mode():
+        seen = net.eval()(torch.from_numpy(pixels) / 127.5 - 1)[0]
+    np.testing.assert_allclose(seen[:6], [0.0126, 0, 0, 0, 0, 0.0117], atol=1e-4)
+
+
 def test_maps_shrink_as_published() -> None:
     """24 moments of 224 × 224 become 3 × 7 × 7, of which the head makes two means."""
     sizes = []
@@ -216,7 +239,9 @@ def test_what_they_refuse(files: dict[str, Path], tmp_path: Path) -> None:
         I3DColours()
     with pytest.raises(VideoError, match=r"I3D \(flow\).*found no such file.*i3d_flow.pt"):
         I3DFlow(tmp_path / "gone.pt", files["raft"])
-    with pytest.raises(VideoError, match=r"RAFT are not given \(raft=PATH\).*raft-sintel.pth"):
+    with pytest.raises(
+        VideoError, match=r"RAFT are not given \(raft=PATH of the extractor\).*raft-sintel.pth"
+    ):
         I3DFlow(files["i3d_flow"])
     with pytest.raises(VideoError, match=r"not the weights of I3D \(rgb\)"):
         I3DColours(files["i3d_flow"])

@@ -66,6 +66,17 @@ def test_an_example_by_hand(encoder: VGGish) -> None:
         np.testing.assert_allclose(found[0, 0, row], expected, atol=1e-4)
 
 
+def test_the_numbers_of_torchvggish(encoder: VGGish) -> None:
+    """Examples and embeddings of torchvggish 0.2 with the same weights, without its PCA."""
+    waves = np.random.default_rng(0).normal(0, 0.1, (2, SAMPLES)).astype(np.float32)
+    examples = encoder.examples(torch.from_numpy(waves))[:, 0]
+    first, last = [-0.79794, -1.55128, -0.74084, -0.19196], [2.5832, 2.48236, 1.95874]
+    np.testing.assert_allclose(examples[0, 0, :4], first, atol=1e-4)
+    np.testing.assert_allclose(examples[1, 95, -3:], last, atol=1e-4)
+    expected = [0.0126, 0, 0.064, 0.0105, 0, 0.0362, 0.1304, 0.0947]
+    np.testing.assert_allclose(encoder.hear(waves)[0, :8], expected, atol=1e-4)
+
+
 def test_maps_are_flattened_with_channels_last(encoder: VGGish) -> None:
     net = encoder._net
     x = torch.randn(2, 1, 96, 64, generator=torch.Generator().manual_seed(0))
@@ -106,7 +117,9 @@ def test_what_is_heard(encoder: VGGish) -> None:
 def test_what_it_refuses(encoder: VGGish, tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"hears steps of 0.96 s, .* have 0.64 s"):
         encoder.hear(np.zeros((1, SAMPLES - 5120), np.float32))
-    with pytest.raises(VideoError, match=r"not given \(weights=PATH\); .*vggish-10086976.pth"):
+    with pytest.raises(
+        VideoError, match=r"not given \(weights=PATH of the extractor\); .*vggish-10086976.pth"
+    ):
         VGGish()
     with pytest.raises(VideoError, match=r"gone.pth: .*found no such file.*torchvggish"):
         VGGish(tmp_path / "gone.pth")

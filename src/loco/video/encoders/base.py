@@ -86,7 +86,9 @@ def load_weights(
     """
     where = f"; they are {source}" if source else ""
     if path is None:
-        raise VideoError(f"the weights of {what} are not given ({override}=PATH){where}")
+        raise VideoError(
+            f"the weights of {what} are not given ({override}=PATH of the extractor){where}"
+        )
     path = Path(path)
     if not path.is_file():
         raise VideoError(
