@@ -176,9 +176,9 @@ def run_extraction(
     """Extract with a progress bar; warnings are told."""
     if extractor.unchecked:
         log.warning(
-            "%s: written after the published networks, their features were not checked against "
-            "published ones, as no weights could be had; compare=FOLDER of `loco extract` does so",
-            ", ".join(extractor.unchecked),
+            "what %s give here was not checked against published features, as no weights could be "
+            "had; compare=FOLDER of `loco extract` does so",
+            ", ".join(dict.fromkeys(extractor.unchecked)),
         )
     log.info("%d videos → %s", len(videos), root)
     columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
