@@ -30,7 +30,9 @@ from loco.runs.predict import predict
 from loco.runs.train import train
 from loco.video.extractor import Extractor
 
-NEED_WEIGHTS = {"transformers": "path"}
+NEED_WEIGHTS = {
+    "i3d_vggish": r"i3d_rgb\.pt in models", "pe_av": "path", "transformers": "path",
+}  # fmt: skip
 """Extractor → what it says where the files that one has to fetch are not given."""
 SMALL = ["extractor.visual.0.size=32", "extractor.audio.0.bands=8"]
 

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from hydra.utils import instantiate
@@ -14,11 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from loco.data.extraction import Extraction
-from loco.errors import CheckpointError, IncompleteError, SettingError, VideoError
+from loco.data.features import FeatureStore
+from loco.errors import CheckpointError, IncompleteError, SettingError, VideoError, check_number
 from loco.runs.results import show
 from loco.runs.streams import console
 from loco.runs.trusted import build_trusted
 from loco.training.module import LocalizationModule
+from loco.video.comparison import STEPS_APART, Compared, compare_features
 from loco.video.extraction import Summary, describe_extractor, extract_videos
 from loco.video.extractor import Extractor
 from loco.video.sources import find_videos, take_shard
@@ -39,6 +42,12 @@ def extract(config: DictConfig) -> Summary:
         VideoError: none could.
     """
     root = Path(config.root)
+    if config.compare is not None and not Path(config.compare).is_dir():
+        raise VideoError(f"compare={config.compare}: expected a folder of feature files")
+    try:
+        check_number("compare_bound", config.compare_bound, low=0)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
     videos = take_shard(videos_of_config(config), config.shard)
     extractor: Extractor = instantiate(config.extractor, on_no_audio=config.on_no_audio)
     extractor.to(config.device)
@@ -46,8 +55,60 @@ def extract(config: DictConfig) -> Summary:
     log.info("%s: %d videos made, %d were there", root, len(summary.made), len(summary.kept))
     if summary.made:
         show(summary_table(summary))
+    if config.compare is not None and (used := [*summary.made, *summary.kept]):
+        store = FeatureStore(root, extractor.layout)
+        compare(store, used, Path(config.compare), config.compare_bound, summary)
     tell_failed(summary)
     return summary
+
+
+def compare(
+    store: FeatureStore, video_ids: list[str], folder: Path, bound: float, summary: Summary
+) -> None:
+    """Show how far features are from those of a folder.
+
+    Raises:
+        VideoError: further than the bound, or there are none of these videos.
+    """
+    found, missing = compare_features(store, folder, video_ids)
+    if missing:
+        names = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
+        log.warning("%s: %d files are not there to compare with: %s", folder, len(missing), names)
+    if found:
+        show(comparison_table(found, bound))
+    far = [one for one in found if not one.within(bound)]
+    if found and not far:
+        return
+    for reason in summary.failed.values():
+        log.error(reason)
+    if not found:
+        raise VideoError(f"compare={folder}: holds no features of these videos")
+    raise VideoError(
+        f"compare={folder}: {len(far)} of {len(found)} files are further than "
+        f"compare_bound={bound:g} from its own, or more than {STEPS_APART} steps longer or shorter"
+    )
+
+
+def comparison_table(found: list[Compared], bound: float) -> Table:
+    """A row for each file, and for each kind of them."""
+    table = Table(
+        title="against the files to compare with",
+        caption=f"error: norm of the difference, in norms of the other; ✗: above {bound:g}, or "
+        f"more than {STEPS_APART} steps longer or shorter",
+    )
+    for name in ("file", "steps", "theirs", "cosine", "error", ""):
+        table.add_column(name, justify="left" if name == "file" else "right")
+    for one in found:
+        mark = "" if one.within(bound) else "✗"
+        name = one.pattern.replace("{id}", one.video_id)
+        steps, theirs = map(str, one.steps)
+        table.add_row(name, steps, theirs, f"{one.cosine:.4f}", f"{one.error:.4f}", mark)
+    table.add_section()
+    for pattern in dict.fromkeys(one.pattern for one in found):
+        of = [one for one in found if one.pattern == pattern]
+        cosine, error = median(one.cosine for one in of), median(one.error for one in of)
+        table.add_row(f"median of {pattern}", "", "", f"{cosine:.4f}", f"{error:.4f}", "")
+    return table
 
 
 def extract_for_checkpoint(
@@ -113,6 +174,12 @@ def run_extraction(
     plain: dict[str, Any],
 ) -> Summary:
     """Extract with a progress bar; warnings are told."""
+    if extractor.unchecked:
+        log.warning(
+            "what %s give here was not checked against published features, as no weights could be "
+            "had; compare=FOLDER of `loco extract` does so",
+            ", ".join(dict.fromkeys(extractor.unchecked)),
+        )
     log.info("%d videos → %s", len(videos), root)
     columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("{task.fields[film]}"))  # fmt: skip

@@ -33,6 +33,13 @@ AHEAD = 3
 
 Item = TypeVar("Item")
 Seconds = defaultdict[str, float]
+Kind = tuple[int, int, bool]
+"""Of pictures: how large, how many moments to the next, whether they keep their proportions."""
+
+
+def kind_of(encoder: VisualEncoder) -> Kind:
+    """Which pictures an encoder takes."""
+    return encoder.size, encoder.every, getattr(encoder, "shape", "square") == "short"
 
 
 @dataclass(slots=True)
@@ -122,6 +129,12 @@ class Extractor:
             for pattern, encoder in zip(self.layout.patterns, encoders, strict=True)
         }
 
+    @property
+    def unchecked(self) -> list[str]:
+        """Nets that nobody has compared with published features."""
+        encoders = (*self.visual, *self.audio)
+        return [name for e in encoders if (name := getattr(e, "unchecked", None)) is not None]
+
     def extract(
         self,
         reader: VideoReader,
@@ -146,11 +159,13 @@ class Extractor:
                 "it for a silent film"
             )
         moments, seen = self._see(reader, pool, progress, seconds)
-        steps = num_steps(moments, self.grid)
-        if not steps or not all(map(len, seen)):
+        # one that sees pairs of pictures may lack the last step
+        steps = min(num_steps(moments, self.grid), *map(len, seen))
+        if not steps:
+            one_more = any(getattr(encoder, "pairs", False) for encoder in self.visual)
             raise VideoError(
                 f"{reader.path}: {reader.duration:.2f} s long, expected at least one window of "
-                f"{self.grid.end_seconds(1):.2f} s"
+                f"{self.grid.end_seconds(1) + one_more / self.grid.fps:.2f} s"
             )
         seen = [vectors[:steps] for vectors in seen]  # the end of the last window may be unseen
         heard = self._hear(reader, steps, silent, pool, seconds)
@@ -170,24 +185,28 @@ class Extractor:
     ) -> tuple[int, list[np.ndarray]]:
         """Moments of the film, and of each visual encoder (T, C)."""
         lines = [_Line(encoder, self.grid, pool, seconds) for encoder in self.visual]
-        blocks: dict[tuple[int, int], list[np.ndarray]] = {
-            (line.encoder.size, line.encoder.every): [] for line in lines
-        }
+        blocks: dict[Kind, list[np.ndarray]] = {kind_of(line.encoder): [] for line in lines}
+        sizes: dict[Kind, tuple[int, int]] = {}
 
-        def hand_on(kind: tuple[int, int]) -> None:
+        def hand_on(kind: Kind) -> None:
             block = np.stack(blocks[kind])
             blocks[kind].clear()
             for line in lines:
-                if (line.encoder.size, line.encoder.every) == kind:
+                if kind_of(line.encoder) == kind:
                     line.push(block)
 
         moments = 0
         for picture in reader.pictures(self.grid.fps):
             for kind, block in blocks.items():
-                size, every = kind
+                size, every, short = kind
                 if moments % every == 0:
                     began = time.thread_time()
-                    block.append(picture.rgb(size, size))
+                    if short:  # as the first picture has it, should a film change its size
+                        block.append(
+                            picture.resized(*sizes.setdefault(kind, picture.short_size(size)))
+                        )
+                    else:
+                        block.append(picture.rgb(size, size))
                     seconds["resize"] += time.thread_time() - began
                     if len(block) == PICTURES:
                         hand_on(kind)
@@ -206,14 +225,16 @@ class Extractor:
         pool: Executor,
         seconds: Seconds,
     ) -> list[np.ndarray]:
-        """Of each audio encoder (T, C); sound is decoded once for all of the same rate."""
+        """Of each audio encoder (T, C); sound is decoded once for all that hear as much of it."""
         found: dict[int, list[np.ndarray]] = {i: [] for i in range(len(self.audio))}
-        for rate in dict.fromkeys(encoder.rate for encoder in self.audio):
+        kinds = [(encoder.rate, getattr(encoder, "beyond", 0)) for encoder in self.audio]
+        for kind in dict.fromkeys(kinds):
+            rate, beyond = kind
             pieces: Iterable[np.ndarray] = () if silent else reader.sound(rate)
-            windows = sound_windows(pieces, rate, self.grid, steps)
+            windows = sound_windows(pieces, rate, self.grid, steps, beyond)
             for waves in map(np.stack, _batches(windows, WINDOWS)):
                 for i, encoder in enumerate(self.audio):
-                    if encoder.rate == rate:
+                    if kinds[i] == kind:
                         vectors = pool.submit(_timed, encoder.hear, waves).result()
                         found[i].append(_taken(vectors, seconds, "hear"))
         return [np.concatenate(vectors) for vectors in found.values()]
@@ -231,9 +252,16 @@ class _Line:
         self._looking: deque[Future[tuple[np.ndarray, float]]] = deque()
         self._summing: deque[Future[tuple[np.ndarray, float]]] = deque()
         self._vectors: list[np.ndarray] = []
+        self._pairs = getattr(encoder, "pairs", False)
+        self._last: np.ndarray | None = None
 
     def push(self, block: np.ndarray, ahead: int = AHEAD) -> None:
         """Looks at what comes next, and waits where too much is under way."""
+        if self._pairs:
+            block = block if self._last is None else np.concatenate([self._last, block])
+            self._last = block[-1:]
+            if len(block) == 1:
+                return
         self._looking.append(self._pool.submit(_timed, self.encoder.look, block))
         self._take(ahead)
 

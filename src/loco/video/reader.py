@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
+from torch.nn.functional import interpolate
 
 from loco.errors import VideoError
 from loco.video.container import (
@@ -61,6 +63,22 @@ class Picture:
             small = self._converters[size].reformat(self._frame, stored[1], stored[0], "rgb24")
             self._converted[size] = np.ascontiguousarray(np.rot90(small.to_ndarray(), quarters))
         return self._converted[size]
+
+    def short_size(self, side: int) -> tuple[int, int]:
+        """(height, width) with the proportions kept and the shorter one `side`."""
+        height, width = self.shown_size
+        if height <= width:
+            return side, side * width // height
+        return side * height // width, side
+
+    def resized(self, height: int, width: int) -> np.ndarray:
+        """As `rgb`, by the filter of Pillow rather than FFmpeg's: of it, published features are."""
+        whole = self.rgb(*self.shown_size)
+        if whole.shape[:2] == (height, width):
+            return whole
+        x = torch.from_numpy(whole).permute(2, 0, 1)[None]
+        x = interpolate(x, (height, width), mode="bilinear", antialias=True)
+        return np.ascontiguousarray(x[0].permute(1, 2, 0).numpy())
 
 
 class VideoReader:

@@ -59,7 +59,7 @@ class FrameWindows:
 
 
 def sound_windows(
-    pieces: Iterable[np.ndarray], rate: int, grid: TimeGrid, steps: int
+    pieces: Iterable[np.ndarray], rate: int, grid: TimeGrid, steps: int, beyond: int = 0
 ) -> Iterator[np.ndarray]:
     """The sound of each step, (samples,); what is missing at the end is silence.
 
@@ -68,9 +68,10 @@ def sound_windows(
         rate: samples a second.
         grid: of the steps.
         steps: T.
+        beyond: samples after a step's end that are given, too.
     """
     moment = Fraction(rate) / Fraction(grid.fps)  # samples
-    length = round(grid.window * moment)
+    length = round(grid.window * moment) + beyond
     rest = iter(pieces)
     held, first = np.zeros(0, np.float32), 0  # sound from sample `first` on
     for step in range(steps):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +25,69 @@ from loco.video.encoders.base import mean_and_deviation, sha256_of
 log = logging.getLogger(__name__)
 
 
+def import_transformers() -> Any:
+    """The package.
+
+    Raises:
+        VideoError: it is not installed; says how to.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise VideoError(
+            f"this encoder needs transformers ({error}): pip install 'loco-dave[transformers]'"
+        ) from None
+    return transformers
+
+
+@contextmanager
+def named_folder(folder: Path) -> Iterator[None]:
+    """Loads a model; what goes wrong is said of its folder.
+
+    Raises:
+        VideoError: no such folder, or whatever one of another kind makes transformers raise.
+    """
+    if not (folder / "config.json").is_file():
+        raise VideoError(
+            f"{folder}: expected the folder of a model of transformers, with its config.json "
+            "(path=)"
+        )
+    try:
+        yield
+    except VideoError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0][:150]
+        raise VideoError(f"{folder}: cannot be loaded ({type(error).__name__}: {reason})") from None
+
+
+def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """The values of one of a folder's files."""
+    values: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    return values
+
+
+def sha256_of_folder(folder: Path) -> str:
+    """Of all that a model's numbers depend on."""
+    files = sorted(
+        file for pattern in ("*.safetensors", "*.bin", "*config.json")
+        for file in folder.glob(pattern)
+    )  # fmt: skip
+    sums = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
+    return hashlib.sha256(sums.encode()).hexdigest()
+
+
 class _Model:
     """A model in a folder, and what prepares its input."""
 
     def __init__(self, path: str | Path, preparer: str) -> None:
-        try:
-            import transformers
-        except ImportError as error:
-            raise VideoError(
-                f"this encoder needs transformers ({error}): pip install 'loco-dave[transformers]'"
-            ) from None
+        transformers = import_transformers()
         self.folder, self.device = Path(path), "cpu"
-        config = self.folder / "config.json"
-        if not config.is_file():
-            raise VideoError(
-                f"{self.folder}: expected the folder of a model of transformers, with its "
-                "config.json (path=)"
-            )
-        try:
-            kind = json.loads(config.read_text(encoding="utf-8"))["architectures"][0]
+        with named_folder(self.folder):
+            kind = read_config(self.folder)["architectures"][0]
             given: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
             self.prepare = getattr(transformers, preparer).from_pretrained(self.folder, **given)
             model = getattr(transformers, kind).from_pretrained(self.folder, local_files_only=True)
-        except Exception as error:  # whatever a folder of another kind makes transformers raise
-            reason = (str(error).splitlines() or [""])[0][:150]
-            raise VideoError(
-                f"{self.folder}: cannot be loaded ({type(error).__name__}: {reason})"
-            ) from None
         self.model = model.eval()
 
     def to(self, device: str) -> None:
@@ -70,15 +108,6 @@ class _Model:
                 found.last_hidden_state.mean(1),
             )  # fmt: skip
         return np.asarray(found.float().cpu().numpy())
-
-    def sha256(self) -> str:
-        """Of all that its numbers depend on."""
-        files = sorted(
-            file for pattern in ("*.safetensors", "*.bin", "*config.json")
-            for file in self.folder.glob(pattern)
-        )  # fmt: skip
-        sums = "".join(f"{file.name} {sha256_of(file)}\n" for file in files)
-        return hashlib.sha256(sums.encode()).hexdigest()
 
 
 class Pictures:
@@ -124,7 +153,7 @@ class Pictures:
         """Settings and weights."""
         return {
             "name": self.name, "size": self.size, "every": self.every,
-            "weights": self._model.sha256(),
+            "weights": sha256_of_folder(self._model.folder),
         }  # fmt: skip
 
 
@@ -156,7 +185,7 @@ class Sound:
 
     def identity(self) -> dict[str, Any]:
         """Settings and weights."""
-        return {"name": self.name, "weights": self._model.sha256()}
+        return {"name": self.name, "weights": sha256_of_folder(self._model.folder)}
 
 
 def _side(prepare: Any, folder: Path) -> int:
