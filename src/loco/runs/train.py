@@ -65,6 +65,8 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     began = time.perf_counter()
     check_numbers(config)
+    if "sets" in config.data:
+        raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     check_parts(config)
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
@@ -79,8 +81,6 @@ def train(config: DictConfig) -> dict[str, float]:
     callbacks = [*build_callbacks(config), timer, Interruption()]
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     data: AVDataModule = instantiate(config.data)
-    if isinstance(data, MultiTaskDataModule):
-        raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     data.prepare_data()
     data.prepare()
     kept = kept_settings(config, data)
