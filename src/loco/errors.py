@@ -53,6 +53,13 @@ class IncompleteError(LocoError):
     exit_code = 3
 
 
+def system_reason(error: OSError) -> str:
+    """What the system said of which file, without its number."""
+    if not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 class Interrupted(BaseException):
     """A signal ended the work; no error, and like KeyboardInterrupt not what `Exception` catches.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import loco
@@ -21,6 +22,7 @@ from loco.cli.configs import config_folder, find_layout
 from loco.cli.report import main as report_main
 from loco.errors import LocoError
 from loco.reporting.report import MAX_VIDEOS
+from loco.runs.checkpoints import find_checkpoint
 from loco.runs.overrides import readable_words
 
 SCRIPTS = {"describe_data": "describe", "wandb_dashboard": "dashboard"}
@@ -67,6 +69,32 @@ def test_an_unknown_command(word: str, hint: str, capsys: pytest.CaptureFixture[
     assert complaint.startswith("error: ")
     assert hint in complaint
     assert complaint.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["describe", "models", "make-synthetic"])
+def test_a_folder_of_configurations_must_be_there(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "--config-dir", "nothing_there"])
+    assert "nothing_there: expected a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["convert", "make-videos", "make-synthetic", "score", "tabulate"]
+)
+def test_a_seed_is_a_whole_number(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([command, "--seed", "-1"])
+    assert "expected a whole number from 0, got -1" in capsys.readouterr().err
+
+
+def test_stf_trains_from_nothing_never() -> None:
+    """Its `init_from` has to be given: a missing value in an experiment replaces no default."""
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        config = compose("train", overrides=["experiment=uniav_stf"])
+    with pytest.raises(LocoError, match=r"init_from=.*expected a checkpoint or a run's folder"):
+        find_checkpoint(config.init_from, True, "init_from")
 
 
 def test_errors_are_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

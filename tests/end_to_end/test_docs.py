@@ -184,6 +184,9 @@ def test_commands_name_what_there_is() -> None:
             assert re.search(rf"^{rest[0]}:", targets, re.M), command
         elif first == "loco":
             assert command.name or rest in (["--help"], ["--version"]), command
+        elif first == "python":
+            assert rest[0].startswith("benchmarks/"), command
+            assert (ROOT / rest[0]).is_file(), command
         else:
             assert first in ("source", "pip"), f"{command}: not a command that the tests know"
 

@@ -13,7 +13,7 @@ import os
 import sys
 
 from loco import __version__
-from loco.errors import LocoError
+from loco.errors import LocoError, system_reason
 from loco.runs.streams import replace_unshowable
 
 COMMANDS = {
@@ -89,7 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (LocoError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = system_reason(error) if isinstance(error, OSError) else error
+        print(f"error: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import sys
@@ -40,6 +41,29 @@ def run_composed(
     compose = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)
     compose(task)()
     return 0
+
+
+def own_folder(text: str) -> Path:
+    """A folder of configurations of the user's own, for argparse.
+
+    Raises:
+        ArgumentTypeError: there is none.
+    """
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: expected a folder")
+    return path
+
+
+def seed(text: str) -> int:
+    """A seed, for argparse.
+
+    Raises:
+        ArgumentTypeError: it is no whole number from 0.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text}")
+    return int(text)
 
 
 def find_layout(name: str, own: Path | None = None) -> FeatureLayout:

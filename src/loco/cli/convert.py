@@ -14,6 +14,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from loco.cli.configs import seed
 from loco.errors import LocoError
 
 
@@ -66,6 +67,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("TRAIN", "VAL", "TEST"),
         help="of the videos, drawn by chance (0.7 0.15 0.15)",
     )
-    add("--seed", type=int, default=0, help="of the draw (%(default)s)")
+    add("--seed", type=seed, default=0, help="of the draw (%(default)s)")
     add("--overwrite", action="store_true", help="replace the file if it is there")
     return parser

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loco.cli.configs import find_layout
+from loco.cli.configs import find_layout, own_folder
 from loco.errors import LocoError
 
 if TYPE_CHECKING:
@@ -102,7 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("annotations", type=Path, help="annotation file in UnAV-100's form")
     add("--layout", metavar="NAME", help="grid of data=NAME (default: synthetic)")
-    add("--config-dir", type=Path, metavar="DIR", help="folder of your own, with data/NAME.yaml")
+    add(
+        "--config-dir",
+        type=own_folder,
+        metavar="DIR",
+        help="folder of your own, with data/NAME.yaml",
+    )
     add("--fps", type=float, help="frames a second")
     add("--window", type=int, help="frames that a feature vector sees")
     add("--stride", type=int, help="frames from one feature vector to the next")

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loco.cli.configs import find_layout
+from loco.cli.configs import find_layout, own_folder, seed
 from loco.data.synthetic.config import SyntheticConfig
 from loco.runs.streams import console
 
@@ -114,7 +114,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="file names and grid, as in data=NAME (%(default)s)",
     )
-    add("--config-dir", type=Path, metavar="DIR", help="folder of your own, with data/NAME.yaml")
+    add(
+        "--config-dir",
+        type=own_folder,
+        metavar="DIR",
+        help="folder of your own, with data/NAME.yaml",
+    )
     for modality, channels in (
         ("visual", defaults.visual_channels),
         ("audio", defaults.audio_channels),
@@ -142,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="X",
         help=f"scale of all noise; 0 is a clean recording ({defaults.difficulty:g})",
     )
-    add("--seed", type=int, help=f"of all randomness ({defaults.seed})")
+    add("--seed", type=seed, help=f"of all randomness ({defaults.seed})")
     add(
         "--annotations",
         type=Path,

@@ -14,6 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from loco.cli.configs import seed
 from loco.errors import LocoError
 from loco.runs.streams import console
 
@@ -56,5 +57,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar=("TRAIN", "VAL", "TEST", "NEW"),
         help="films of each subset, and new ones to predict (140 30 30 6)",
     )
-    add("--seed", type=int, default=0, help="of all randomness (%(default)s)")
+    add("--seed", type=seed, default=0, help="of all randomness (%(default)s)")
     return parser

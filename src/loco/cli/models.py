@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loco.cli.configs import config_folder
+from loco.cli.configs import config_folder, own_folder
 
 if TYPE_CHECKING:
     from loco.runs.systems import System
@@ -91,7 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("models", nargs="*", metavar="NAME", help="of them alone (default: all)")
-    add("--config-dir", type=Path, metavar="DIR", help="folder of your own, with model/NAME.yaml")
+    add(
+        "--config-dir",
+        type=own_folder,
+        metavar="DIR",
+        help="folder of your own, with model/NAME.yaml",
+    )
     add("--format", choices=FORMATS, default="table", help="(default: %(default)s)")
     for name, value in (
         ("visual-channels", 2048), ("audio-channels", 128), ("classes", 100), ("steps", 224),

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loco.cli.configs import seed
 from loco.errors import LocoError
 
 if TYPE_CHECKING:
@@ -89,8 +90,6 @@ def _show_table(
     num_classes = len(annotations.class_names)
     train = [video for video in annotations.values() if video.subset == "train"]
     rows = baseline_metrics(train, videos, num_classes)
-    if not train:  # nothing to know the classes' frequencies from
-        rows.pop("constant predictor")
     for path, matched in found.items():
         metric = DetectionMAP(num_classes)
         metric.update([matched.detections[video.id] for video in videos],
@@ -138,5 +137,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="FILE", help="also write the figures as JSON")
     add("--resamples", type=int, default=1000, help="of the bootstrap; 0: no intervals "
         "(default: %(default)s)")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    add("--seed", type=seed, default=0, help="of the bootstrap (default: %(default)s)")
     return parser

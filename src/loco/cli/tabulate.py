@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from loco.cli.configs import seed
 from loco.runs.files import write_text
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import Difference, Table, columns_of, find_row, make_rows, read_jobs
@@ -86,5 +87,5 @@ def _parser() -> argparse.ArgumentParser:
         "test videos; reads predictions.json and the annotation file that config.yaml names",
     )
     add("--resamples", type=int, default=1000, help="of the bootstrap (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    add("--seed", type=seed, default=0, help="of the bootstrap (default: %(default)s)")
     return parser

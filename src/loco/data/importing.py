@@ -44,8 +44,10 @@ def read_marks(path: Path) -> list[Mark]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         marks = [_checked(mark, path) for mark in reader(text, path)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise AnnotationError(f"{path}: expected text in UTF-8") from None
     except (KeyError, TypeError, AttributeError, ElementTree.ParseError, csv.Error) as error:
         kind = type(error).__name__
         raise AnnotationError(f"{path}: not of the form of its kind ({kind}: {error})") from None

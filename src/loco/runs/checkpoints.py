@@ -53,7 +53,9 @@ def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_p
         found = sorted(path.rglob(name), key=lambda file: file.stat().st_mtime)
         if found:
             return found[-1]
-    raise CheckpointError(f"{setting}={path}: no last.ckpt in this folder")
+    raise CheckpointError(
+        f"{setting}={path}: no {'best.ckpt and no ' if best else ''}last.ckpt in this folder"
+    )
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

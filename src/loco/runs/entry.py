@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
-from loco.errors import Interrupted, LocoError, SettingError
+from loco.errors import Interrupted, LocoError, SettingError, system_reason
 from loco.runs.configs import layout_of
 from loco.runs.hydra_notes import remove_empty_run
 from loco.runs.streams import replace_unshowable
@@ -144,7 +144,7 @@ def readable(error: Exception) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"{error.full_key}=… is needed; --help says more"
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return system_reason(error)
     message = str(error)
     if message.startswith("Caught "):  # raised in a loader's process, its traceback in the text
         return message.strip().splitlines()[-1].partition(": ")[2]

@@ -22,8 +22,7 @@ from loco.runs.entry import naming_settings
 from loco.runs.files import write_text
 from loco.runs.provenance import noting
 from loco.runs.results import (
-    metrics_table,
-    show,
+    show_beside_baselines,
     tell_incomplete,
     test_metrics,
     tested_videos,
@@ -69,8 +68,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
             }  # fmt: skip
             write_text(output / "config.yaml", OmegaConf.to_yaml(evaluated, resolve=True))
             write_results(output, module, metrics, test)
-            title = f"{data.test_split} mAP, {len(test)} videos"
-            show(metrics_table({file.name: metrics}, title, tested=tested))
+            title = f"{data.test_split} mAP"
+            show_beside_baselines(data, test, metrics, file.name, title, tested)
             log.info("%s: metrics.json, predictions.json, config.yaml", output)
             finished()
             call_on_results(callbacks, output, module, data)

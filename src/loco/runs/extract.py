@@ -18,6 +18,7 @@ from loco.data.extraction import Extraction
 from loco.data.features import FeatureStore
 from loco.errors import CheckpointError, IncompleteError, SettingError, VideoError, check_number
 from loco.runs.results import show
+from loco.runs.settings import check_numbers
 from loco.runs.streams import console
 from loco.runs.trusted import build_trusted
 from loco.training.module import LocalizationModule
@@ -41,6 +42,8 @@ def extract(config: DictConfig) -> Summary:
         IncompleteError: at the end, where some of the videos could not be used; it names them.
         VideoError: none could.
     """
+    check_numbers(config)
+    check_on_damage(config)
     root = Path(config.root)
     if config.compare is not None and not Path(config.compare).is_dir():
         raise VideoError(f"compare={config.compare}: expected a folder of feature files")
@@ -155,6 +158,16 @@ def extract_for_checkpoint(
     if not summary.made:
         tell_failed(summary)
     return root, extractor, summary
+
+
+def check_on_damage(config: DictConfig) -> None:
+    """Refuse another word than there is, before anything is read.
+
+    Raises:
+        SettingError: it is one.
+    """
+    if config.on_damage not in ("error", "keep"):
+        raise SettingError(f"on_damage={config.on_damage}: expected error or keep")
 
 
 def videos_of_config(config: DictConfig) -> dict[str, Path]:

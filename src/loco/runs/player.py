@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from loco.runs.export import Cue, cues
+from loco.runs.files import write_text
 from loco.structures import Events
 from loco.video.container import probe
 from loco.video.playable import encode, how_to_play, remux
@@ -58,7 +59,7 @@ def write_page(
     template = resources.files("loco.runs").joinpath("player.html").read_text(encoding="utf-8")
     text = json.dumps({"classes": list(class_names), "videos": videos}, ensure_ascii=False)
     page = folder / "predictions.html"
-    page.write_text(template.replace("@@DATA@@", text.replace("<", "\\u003c")), encoding="utf-8")
+    write_text(page, template.replace("@@DATA@@", text.replace("<", "\\u003c")))
     return page
 
 

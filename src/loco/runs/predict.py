@@ -15,7 +15,7 @@ from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
 from loco.runs.entry import naming_settings
 from loco.runs.export import FILM_FORMATS, above, check_formats, write_predictions
-from loco.runs.extract import extract_for_checkpoint, videos_of_config
+from loco.runs.extract import check_on_damage, extract_for_checkpoint, videos_of_config
 from loco.runs.player import write_captioned, write_page
 from loco.runs.processes import num_processes
 from loco.runs.provenance import noting
@@ -41,8 +41,12 @@ def predict(config: DictConfig) -> dict[str, Events]:
     """
     check_numbers(config)
     check_formats(config.formats, films=config.videos is not None)
+    check_on_damage(config)
     if config.videos is None:
-        _ = config.data.root  # where it is missing that is told before a checkpoint is loaded
+        if OmegaConf.is_missing(config.data, "root"):
+            raise SettingError(
+                "videos=…, or data.root=… of feature files, is needed; --help says more"
+            )
     elif not OmegaConf.is_missing(config.data, "root"):
         raise SettingError("videos and data.root: expected one of them, got both")
     elif num_processes(config) > 1:

@@ -14,6 +14,7 @@ from rich.table import Table
 from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
 from loco.errors import IncompleteError
+from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
@@ -191,6 +192,25 @@ def show(table: Table) -> None:
     """Print a table, wide enough when the output is a file."""
     plain = console()
     console(width=None if plain.is_terminal else max(plain.width, 100)).print(table)
+
+
+def show_beside_baselines(
+    data: AVDataModule, videos: Sequence[Video], metrics: Mapping[str, float], name: str,
+    title: str, tested: str,
+) -> None:  # fmt: skip
+    """Print the mAP of a test below that of two answers that need no model.
+
+    Args:
+        data: of the test.
+        videos: that were tested.
+        metrics: of the test.
+        name: of its row.
+        title: of the table, which the number of videos is added to.
+        tested: the checkpoint, in words.
+    """
+    train = [video for video in (data.annotations or {}).values() if video.subset == "train"]
+    rows = baseline_metrics(train, videos, data.num_classes) | {name: metrics}
+    show(metrics_table(rows, f"{title}, {len(videos)} videos", tested=tested))
 
 
 def videos_of(data: AVDataModule, stage: Literal["train", "test"]) -> list[Video]:

@@ -45,6 +45,7 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "callbacks.ema.decay": (float, 0, 1),
     "min_score": (float, 0, 1),
     "show": (int, 0, math.inf),
+    "workers": (int, 1, math.inf),
 }
 """Numbers that would otherwise fail late, or not at all: type, least and greatest value."""
 

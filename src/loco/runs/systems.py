@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -60,12 +60,17 @@ def describe_system(name: str, conf: Path, own: Path | None, sizes: Sizes) -> Sy
         SettingError: there is none of that name, or it cannot be built.
     """
     config = _composed(name, conf, own)
-    detector = instantiate(
-        config.model,
-        visual_channels=sizes.visual_channels,
-        audio_channels=sizes.audio_channels,
-        num_classes=sizes.num_classes,
-    ).eval()
+    try:
+        detector = instantiate(
+            config.model,
+            visual_channels=sizes.visual_channels,
+            audio_channels=sizes.audio_channels,
+            num_classes=sizes.num_classes,
+        ).eval()
+    except InstantiationException as error:
+        raise SettingError(
+            f"model={name}: {str(error.__cause__ or error).splitlines()[0]}"
+        ) from error
     grid = TimeGrid(fps=25, window=24, stride=8)
     channels = (sizes.visual_channels, sizes.audio_channels)
     batch = random_batch(1, sizes.steps, *channels, grid)

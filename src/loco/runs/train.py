@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import SettingError
-from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import (
     build_module,
@@ -31,12 +30,10 @@ from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.parts import check_parts
 from loco.runs.provenance import noting
 from loco.runs.results import (
-    metrics_table,
-    show,
+    show_beside_baselines,
     tell_incomplete,
     test_metrics,
     tested_videos,
-    videos_of,
     write_results,
 )
 from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
@@ -49,6 +46,10 @@ log = logging.getLogger(__name__)
 
 COST_STEPS = 224
 """Length of the video that operations are counted of, where training videos may have any."""
+
+
+STAGES: tuple[Stage, ...] = ("train", "validation", "test")
+"""Whose files a training reads."""
 
 
 @naming_settings()
@@ -64,11 +65,13 @@ def train(config: DictConfig) -> dict[str, float]:
     """
     began = time.perf_counter()
     check_numbers(config)
+    if "sets" in config.data:
+        raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     check_parts(config)
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)
-    start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
+    start = config.init_from and find_checkpoint(config.init_from, True, "init_from")
     if resume:
         log.info("resuming from %s", resume)
     loggers = build_loggers(config)  # a missing login is told before the data is read
@@ -78,15 +81,9 @@ def train(config: DictConfig) -> dict[str, float]:
     callbacks = [*build_callbacks(config), timer, Interruption()]
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     data: AVDataModule = instantiate(config.data)
-    if isinstance(data, MultiTaskDataModule):
-        raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     data.prepare_data()
     data.prepare()
-    kept = plain_without_secrets(plain_config(config)) | {
-        "visual_channels": data.visual_channels,
-        "audio_channels": data.audio_channels,
-        "class_names": data.class_names,
-    }
+    kept = kept_settings(config, data)
     if data.extraction is not None:
         kept["extraction"] = data.extraction.without_videos()
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
@@ -94,14 +91,12 @@ def train(config: DictConfig) -> dict[str, float]:
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
         log.info("starting from the weights of %s", start_from(module, start))
-    if trainer.is_global_zero:
-        output.mkdir(parents=True, exist_ok=True)
-        write_config(output, plain_config(config))
-        if resume:
-            continue_log(trainer.loggers, resume.parent.parent, steps)
     earlier = resume.parent.parent if resume else None
-    stages: tuple[Stage, ...] = ("train", "validation", "test")
-    with noting(output, trainer, data, stages, seed=config.seed, resumed=earlier) as finished:
+    if trainer.is_global_zero:
+        write_config(output, plain_config(config))
+        if earlier:
+            continue_log(trainer.loggers, earlier, steps)
+    with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
         fit(trainer, module, data, resume)
         tested = load_tested(module, callbacks, resume)
         trainer.test(module, datamodule=data, verbose=False)
@@ -109,9 +104,7 @@ def train(config: DictConfig) -> dict[str, float]:
         if trainer.is_global_zero:
             test = tested_videos(data, module)
             write_results(output, module, metrics, test)
-            rows = baseline_metrics(videos_of(data, "train"), test, data.num_classes)
-            title = f"test mAP, {len(test)} videos"
-            show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
+            show_beside_baselines(data, test, metrics, "this run", "test mAP", tested)
             log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
             channels = (data.visual_channels, data.audio_channels)
             length = data.crop.max_length or COST_STEPS
@@ -144,6 +137,15 @@ def before_requeue(output: Path) -> Path | None:
     """The last checkpoint of this very job, where a cluster starts it again into its folder."""
     last = output / "checkpoints" / "last.ckpt"
     return last if requeued() and last.is_file() else None
+
+
+def kept_settings(config: DictConfig, data: AVDataModule | MultiTaskDataModule) -> dict[str, Any]:
+    """What a checkpoint keeps of the configuration and the data, to build its module again."""
+    return plain_without_secrets(plain_config(config)) | {
+        "visual_channels": data.visual_channels,
+        "audio_channels": data.audio_channels,
+        "class_names": data.class_names,
+    }
 
 
 def write_config(folder: Path, settings: dict[str, Any]) -> None:

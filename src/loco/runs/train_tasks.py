@@ -13,10 +13,9 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from loco.data.datamodule import AVDataModule, Stage
+from loco.data.datamodule import AVDataModule
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import SettingError
-from loco.evaluation.baselines import baseline_metrics
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import (
     MODEL_KEYS,
@@ -35,16 +34,15 @@ from loco.runs.results import (
     json_number,
     metrics_table,
     show,
+    show_beside_baselines,
     tell_incomplete,
     test_metrics,
     tested_videos,
-    videos_of,
     write_json,
     write_results,
 )
 from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
-from loco.runs.train import before_requeue, fit, write_config
-from loco.runs.words import plain_without_secrets
+from loco.runs.train import STAGES, before_requeue, fit, kept_settings, write_config
 from loco.training.callbacks import BestCheckpoint
 from loco.training.checkpoint_io import AtomicCheckpointIO
 from loco.training.interruption import Interruption
@@ -76,7 +74,7 @@ def train(config: DictConfig) -> dict[str, float]:
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)
-    start = config.get("init_from") and find_checkpoint(config.init_from, True, "init_from")
+    start = config.init_from and find_checkpoint(config.init_from, True, "init_from")
     loggers = build_loggers(config)
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
@@ -85,11 +83,7 @@ def train(config: DictConfig) -> dict[str, float]:
         raise SettingError("a training of several tasks needs several data sets: data.sets")
     data.prepare_data()
     data.prepare()
-    kept = plain_without_secrets(plain_config(config)) | {
-        "visual_channels": data.visual_channels,
-        "audio_channels": data.audio_channels,
-        "class_names": data.class_names,
-    }
+    kept = kept_settings(config, data)
     module = _build(kept, data, optimizer=optimizer, seed=config.seed)
     if resume:
         log.info("resuming from %s", resume)
@@ -104,14 +98,12 @@ def train(config: DictConfig) -> dict[str, float]:
     pages = [one for one in others if hasattr(one, "on_results")]  # they show one task
     callbacks = [*(one for one in others if one not in pages), *best.values(), Interruption()]
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
-    if trainer.is_global_zero:
-        output.mkdir(parents=True, exist_ok=True)
-        write_config(output, plain_config(config))
-        if resume:
-            continue_log(trainer.loggers, resume.parent.parent, steps)
     earlier = resume.parent.parent if resume else None
-    stages: tuple[Stage, ...] = ("train", "validation", "test")
-    with noting(output, trainer, data, stages, seed=config.seed, resumed=earlier) as finished:
+    if trainer.is_global_zero:
+        write_config(output, plain_config(config))
+        if earlier:
+            continue_log(trainer.loggers, earlier, steps)
+    with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
         fit(trainer, module, data, resume)
         parts = {
             task: _test(task, config, kept, module, own, best[task], others)
@@ -189,9 +181,7 @@ def _test(
         test = tested_videos(own, module)
         _write_part(of_task, settings, module, Path(best.best_model_path))
         write_results(of_task, module, metrics, test)
-        rows = baseline_metrics(videos_of(own, "train"), test, own.num_classes)
-        title = f"{task}: test mAP, {len(test)} videos"
-        show(metrics_table(rows | {"this run": metrics}, title, tested=tested))
+        show_beside_baselines(own, test, metrics, "this run", f"{task}: test mAP", tested)
         call_on_results(others, of_task, module, own)
     return module
 
@@ -200,7 +190,6 @@ def _write_part(
     folder: Path, settings: dict[str, Any], module: LocalizationModule, best: Path
 ) -> None:
     """config.yaml and checkpoints/best.ckpt, which is read like any other run's."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_config(folder, settings)
     if not best.is_file():
         return

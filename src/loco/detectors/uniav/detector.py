@@ -219,7 +219,7 @@ def _classes_by_task(num_classes: int | Mapping[str, int], tasks: list[str]) -> 
         if len(tasks) > 1:
             raise ValueError(
                 f"{len(tasks)} tasks ({', '.join(tasks)}) need a data set each, one is given: "
-                "name one task in model.tasks, or train with data=tasks"
+                "name one task in model.tasks, or train with data=synthetic_tasks or the like"
             )
         return {tasks[0]: num_classes}
     if set(num_classes) != set(tasks):
