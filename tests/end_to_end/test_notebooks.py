@@ -66,6 +66,7 @@ def test_there_are_four() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04"]
 
 
+@pytest.mark.slow
 def test_localization_of_a_finished_run(finished_run: Path) -> None:
     text, figures = execute("02_localization.ipynb", LOCO_RUN=finished_run)
     assert "5 test videos" in text

@@ -110,6 +110,7 @@ def test_errors_of_a_checkpoint(tmp_path: Path) -> None:
     assert_error(call("evaluate.py", f"ckpt_path={damaged}", cwd=tmp_path), "damaged.ckpt")
 
 
+@pytest.mark.slow
 def test_errors_of_missing_values(trained: Path, tmp_path: Path) -> None:
     assert_error(call("evaluate.py", cwd=tmp_path), "ckpt_path=… is needed; --help says more")
     assert_error(call("predict.py", f"ckpt_path={trained}", cwd=tmp_path), "data.root")

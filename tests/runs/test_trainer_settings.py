@@ -17,7 +17,7 @@ from loco.runs.train import train
 SEEN = "+callbacks.seen._target_=helpers.Seen"
 
 WORKING = [
-    "+trainer.overfit_batches=0.4",
+    "+trainer.overfit_batches=0.4 data.eval_batch_size=1",
     "+trainer.fast_dev_run=true",
     "+trainer.fast_dev_run=2",
     "+trainer.limit_train_batches=0",
