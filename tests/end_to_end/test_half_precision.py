@@ -24,7 +24,11 @@ GROUPS = {
     for group in ("attention", "correspondence")
 }
 CASES = [
-    *((f"model={model}",) for model in MODELS),
+    *(
+        # published sizes are built of the same parts
+        pytest.param((f"model={model}",), marks=() if "_small" in model else pytest.mark.slow)
+        for model in MODELS
+    ),
     *(
         ("model=loco_small", f"{group}={option}")
         for group, options in GROUPS.items()

@@ -70,6 +70,7 @@ def test_predict_needs_no_annotations(trained: Path, synthetic_root: Path, tmp_p
     assert "start (s)" in done.stdout
 
 
+@pytest.mark.slow
 def test_evaluate_repeats_the_test(trained: Path, tmp_path: Path) -> None:
     done = call(
         "evaluate.py", f"ckpt_path={trained}", f"output_dir={tmp_path / 'out'}", cwd=tmp_path

@@ -106,6 +106,7 @@ def test_the_rows_of_the_tables() -> None:
 # -- folders, failures, resuming ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_failing_job_ends_itself_alone_and_is_tried_again(tmp_path: Path) -> None:
     command = ["-m", "task=sweep_tasks.quick", "seed=0,1,2", "correspondence.weight=0.1,0.2"]
     done = call(*command, cwd=tmp_path)

@@ -96,6 +96,7 @@ def test_a_moved_run_is_resumed_with_its_best_checkpoint(
     assert "tested: best.ckpt of epoch 1 (" in flat(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_is_gone_is_told(
     tiny: Composer, tmp_path: Path, caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],

@@ -195,6 +195,7 @@ def test_each_job_has_a_run_of_its_own_whatever_ended_the_one_before(
     assert [exit_code(tmp_path / name) for name in names] == [1, 1, 1, 0]
 
 
+@pytest.mark.slow
 def test_without_a_login(tmp_path: Path) -> None:
     """A line that names the way out, before the data is read."""
     known = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
