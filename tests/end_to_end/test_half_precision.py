@@ -30,7 +30,7 @@ CASES = [
         for model in MODELS
     ),
     *(
-        ("model=loco_small", f"{group}={option}")
+        pytest.param(("model=loco_small", f"{group}={option}"), marks=pytest.mark.slow)
         for group, options in GROUPS.items()
         for option in options
         if option != "base" and "_w" not in option  # other widths of a window
@@ -60,7 +60,9 @@ def built(words: tuple[str, ...]) -> nn.Module:
     return instantiate(config.model, visual_channels=6, audio_channels=5, num_classes=3)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("words", CASES, ids=lambda words: ",".join(words))
 def test_losses_gradients_and_detections_are_finite(
     words: tuple[str, ...], dtype: torch.dtype
