@@ -280,7 +280,8 @@ def svg_texts(text: str) -> list[str]:
     return ["".join(element.itertext()) for element in elements]
 
 
-@pytest.mark.parametrize("vector", [pytest.param("pdf", marks=pytest.mark.slow), "svg"])
+@pytest.mark.slow
+@pytest.mark.parametrize("vector", ["pdf", "svg"])
 def test_names_are_drawn_as_they_are(
     tmp_path: Path, vector: str, diagnosis: dict, recwarn: pytest.WarningsRecorder
 ) -> None:

@@ -274,6 +274,7 @@ def test_the_script(sweep: Path, tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
     """The whole way: predictions and annotations from files; a better run is seen to be better."""
     random = np.random.default_rng(0)
