@@ -14,11 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from helpers import ROOT, make_job
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
+from loco.runs.cost import training_cost
+from loco.structures import TimeGrid
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import (
     COST_COLUMNS,
@@ -336,3 +340,21 @@ def test_what_a_training_took(finished_run: Path) -> None:
     assert names == ["0.1", "0.5", "0.6", "0.7", "0.8", "0.9", "Avg.", "parameters (M)"]
     with pytest.raises(LocoError, match="epoch_s"):
         columns_of([row], ["gflops"])
+
+
+def test_a_net_without_such_a_forward_ends_no_training() -> None:
+    """Whatever it raises, the rest of what a training took is noted."""
+
+    class Mine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(3))
+
+        def forward(self, batch: Any) -> Any:
+            return batch.visual
+
+        def eval(self) -> Any:
+            raise RuntimeError("not this one")
+
+    cost = training_cost(Mine(), (4, 3), 8, TimeGrid(25, 24, 8), [2.0, 4.0])
+    assert cost == {"parameters": 3, "epoch_s": 3.0}

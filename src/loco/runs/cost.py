@@ -144,8 +144,8 @@ def training_cost(
         with torch.no_grad(), operations() as counter:
             model.eval()(one.visual, one.audio, one.mask)
         cost["gflop"] = round(counter.get_total_flops() / 1e9, 3)
-    except (NotImplementedError, TypeError):  # a detector of one's own may have no such forward
-        log.debug("operations of %s are not counted", type(model).__name__)
+    except Exception as error:  # a detector of one's own may have no such forward; the run goes on
+        log.info("operations of %s are not counted: %s", type(model).__name__, error)
     finally:
         model.train(training)
     if epoch_seconds:
