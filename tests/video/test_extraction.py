@@ -264,6 +264,13 @@ def test_a_folder_is_of_one_kind(films: dict[str, Path], tmp_path: Path) -> None
         extract_videos(one, tmp_path, extractor())
 
 
+def test_a_root_that_is_no_folder(films: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(VideoError, match=r"file.*: expected a folder .*; take another root"):
+            extract_videos(films, root, extractor())
+
+
 def test_which_videos_are_meant(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
