@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from loco.cli.configs import seed
-from loco.runs.files import write_text
+from loco.files import write_text
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import Difference, Table, columns_of, find_row, make_rows, read_jobs
 

@@ -100,18 +100,33 @@ def resampled(
 
 
 def paired_differences(
-    columns: Sequence[Columns],
-    num_videos: int,
+    runs: Sequence[WeightedMAP],
+    scores: Sequence[float],
+    groups: Sequence[int],
+    reference: int = 0,
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
-) -> list[tuple[float, float, float]]:
-    """How much the mAP of each other one is above the first's: difference and 95 % interval."""
-    runs = [WeightedMAP(of_run, num_videos) for of_run in columns]
-    values = resampled(runs, resamples, seed, progress)
-    scores = [run(np.ones(num_videos)) for run in runs]
-    result = []
-    for i in range(1, len(runs)):
-        low, high = np.nanpercentile(values[i] - values[0], [2.5, 97.5])
-        result.append((scores[i] - scores[0], float(low), float(high)))
+) -> dict[int, tuple[float, float, float]]:
+    """How much each group's mean mAP is above that of the reference: difference, 95 % interval.
+
+    Args:
+        runs: all that are compared.
+        scores: their mAPs.
+        groups: the number of each one's group, such as of those that differ in the seed alone.
+        reference: the group that the others are compared to.
+        resamples: of the test videos.
+        seed: of the resamples, which all runs see.
+        progress: called after each resample.
+    """
+    owner = np.array(groups)
+    # the first column are the mAPs themselves
+    values = np.column_stack([scores, resampled(runs, resamples, seed, progress)])
+    means = {i: values[owner == i].mean(0) for i in dict.fromkeys(groups)}
+    result = {}
+    for i, mean in means.items():
+        if i != reference:
+            gap, *gaps = mean - means[reference]
+            low, high = np.nanpercentile(gaps, [2.5, 97.5])
+            result[i] = float(gap), float(low), float(high)
     return result

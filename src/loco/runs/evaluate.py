@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from loco.data.datamodule import AVDataModule
+from loco.files import write_text
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import (
     check_fits,
@@ -19,7 +20,6 @@ from loco.runs.checkpoints import (
     restore_module,
 )
 from loco.runs.entry import naming_settings
-from loco.runs.files import write_text
 from loco.runs.provenance import noting
 from loco.runs.results import (
     show_beside_baselines,

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 from loco.data.features import is_file_name
 from loco.errors import ExportError
-from loco.runs.files import MAX_NAME_BYTES, write_text
+from loco.files import MAX_NAME_BYTES, write_text
 from loco.runs.results import predictions_json, write_json
 from loco.runs.streams import csv_cell, one_line
 from loco.structures import Events

@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
-from loco.runs.files import write_text
+from loco.files import write_text
 
 SWEEP_FILE = "sweep.json"
 MAX_NAME = 100

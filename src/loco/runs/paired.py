@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from loco.data.annotations import Annotations, read_annotations
 from loco.errors import AnnotationError, LocoError
-from loco.evaluation.bootstrap import WeightedMAP, resampled
+from loco.evaluation.bootstrap import WeightedMAP, paired_differences
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
 
@@ -45,17 +43,9 @@ def differences(
     if not groups[reference]:
         raise LocoError("reference: no job of it is finished")
     runs = [RunFolder(folder) for group in groups for folder in group]
-    owner = np.array([i for i, group in enumerate(groups) for _ in group])
-    values = resampled(_read(runs), resamples, seed, progress)
-    scores = np.array([run.metrics["mAP"] for run in runs])
-    result = {}
-    for i in dict.fromkeys(owner.tolist()):
-        if i != reference:
-            gaps = values[owner == i].mean(0) - values[owner == reference].mean(0)
-            low, high = np.nanpercentile(gaps, [2.5, 97.5])
-            gap = scores[owner == i].mean() - scores[owner == reference].mean()
-            result[i] = float(gap), float(low), float(high)
-    return result
+    owner = [i for i, group in enumerate(groups) for _ in group]
+    scores = [run.metrics["mAP"] for run in runs]
+    return paired_differences(_read(runs), scores, owner, reference, resamples, seed, progress)
 
 
 def _read(runs: Sequence[RunFolder]) -> list[WeightedMAP]:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import SettingError
+from loco.files import write_text
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import (
     build_module,
@@ -24,7 +25,6 @@ from loco.runs.checkpoints import (
 )
 from loco.runs.cost import training_cost
 from loco.runs.entry import naming_settings
-from loco.runs.files import write_text
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.parts import check_parts

@@ -20,8 +20,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from loco.errors import CheckpointError, LocoError, OutputError
+from loco.files import replacing, write_text
 from loco.runs.entry import USER_ERRORS, readable
-from loco.runs.files import replacing, write_text
 from loco.runs.folders import requeued, write_sweep
 from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
 from loco.runs.settings import absolute_paths, flat, read_config

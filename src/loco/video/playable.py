@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from loco.files import replacing
 from loco.video.container import VideoInfo, import_av, open_container
 from loco.video.reader import VideoReader
 
@@ -35,9 +36,11 @@ def how_to_play(info: VideoInfo, path: Path) -> Literal["as it is", "remux", "en
 def remux(path: Path, target: Path) -> None:
     """The same pictures and sound in an MP4 file."""
     av = import_av()
-    with open_container(path) as source, av.open(
-        str(target), "w", format="mp4", options={"movflags": "faststart"}
-    ) as copy:  # fmt: skip
+    with (
+        open_container(path) as source,
+        replacing(target) as unfinished,
+        av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as copy,
+    ):
         streams = [source.streams.best("video"), source.streams.best("audio")]
         given = [stream for stream in streams if stream is not None]
         taken = {stream.index: copy.add_stream_from_template(stream) for stream in given}
@@ -59,7 +62,10 @@ def encode(path: Path, target: Path, info: VideoInfo, decorate: Decorate | None 
     av = import_av()
     reader = VideoReader(path, on_damage="keep")
     rate = Fraction(min(info.fps or 25.0, 30.0)).limit_denominator(1001)
-    with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as copy:
+    with (
+        replacing(target) as unfinished,
+        av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as copy,
+    ):
         film = copy.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "23"})
         track = copy.add_stream("aac", rate=RATE, layout="mono") if reader.has_sound else None
         for number, picture in enumerate(reader.pictures(float(rate))):
