@@ -41,3 +41,15 @@ def test_a_hundred_classes_have_unav100s_names_and_are_all_seen() -> None:
 def test_distinct_classes_are_alike_in_no_modality() -> None:
     assert neighbours(world_of("synthetic")) == pytest.approx(0.95, abs=0.02)
     assert neighbours(world_of("synthetic_distinct")) == pytest.approx(0, abs=0.15)
+
+
+def test_the_confirming_world_is_another_one() -> None:
+    """Of the same channels, so that every model fits; else different in all that makes it."""
+    default, confirming = world_of("synthetic"), world_of("synthetic_confirm")
+    for name in ("visual_channels", "audio_channels", "difficulty", "dtype", "uneven"):
+        assert getattr(confirming, name) == getattr(default, name), name
+    for name in ("seed", "num_classes", "frequency_exponent", "alike", "drift", "drift_dim",
+                 "drift_seconds", "lag_seconds", "offscreen_per_video", "silent_per_video",
+                 "overhang", "latent_dim"):  # fmt: skip
+        assert getattr(confirming, name) != getattr(default, name), name
+    assert confirming.num_videos[2] == 600
