@@ -99,7 +99,7 @@ class LoCo(nn.Module):
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
         outputs = self(batch.visual, batch.audio, batch.mask)
         detection = point_losses(outputs, batch, self.assigner, self.criterion, self.num_classes)
-        return detection | self.correspondence(outputs.visual, outputs.audio, batch.mask)
+        return detection | self.correspondence(outputs.visual, outputs.audio, batch.mask, batch)
 
     def detect(self, batch: Batch) -> list[Events]:
         """Events of each video, by descending score."""
