@@ -88,7 +88,7 @@ study-video: install
 	$(BIN)/loco extract videos=data/world/films root=data/world/features
 	$(BIN)/loco train -m experiment=demo_video data.modality=both,audio,visual seed=0,1,2 \
 		hydra.sweep.dir=multirun/study_video report=false
-	$(BIN)/loco tabulate multirun/study_video
+	$(BIN)/loco tabulate multirun/study_video --reference data.modality=both --over-seeds --baselines
 
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

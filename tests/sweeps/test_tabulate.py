@@ -18,10 +18,13 @@ import torch
 from torch import nn
 
 from helpers import ROOT, make_job
+from loco.cli.tabulate import main
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.runs.cost import training_cost
+from loco.runs.paired import _read, differences
+from loco.runs.run_folder import RunFolder
 from loco.structures import TimeGrid
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import (
@@ -278,9 +281,9 @@ def test_the_script(sweep: Path, tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
-    """The whole way: predictions and annotations from files; a better run is seen to be better."""
+@pytest.fixture
+def predicted(sweep: Path, tmp_path: Path) -> Path:
+    """The same, with predictions and annotations as files; those of `cdp` are the better ones."""
     random = np.random.default_rng(0)
     database = {
         f"v{i}": {
@@ -319,7 +322,39 @@ def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
             },
         }  # fmt: skip
         (job.folder / "config.yaml").write_text(json.dumps({"data": data}))
-    done = tabulate(sweep, "--reference", "attention=fixed", "--resamples", "50")
+    return sweep
+
+
+def test_intervals_over_seeds_too(predicted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Against a plain loop over resamples; the baselines are rows of their own."""
+    rows = make_rows(read_jobs([predicted]))
+    groups = [[job.folder for job in row.finished] for row in rows]
+    videos, both = (
+        differences(groups, 1, 40, over_seeds=over_seeds, baselines=True)
+        for over_seeds in (False, True)
+    )
+    assert set(both) == {0, 3}  # no training videos, so no constant predictor
+    assert both[3] == videos[3]  # neither side has a second seed
+    assert both[0][0] == videos[0][0]
+    assert both[0][1:] != videos[0][1:]
+    values = resampled(_read([RunFolder(f) for group in groups for f in group]), 40, 0)
+    draws = np.random.default_rng(0).integers(2, size=(2, 40))
+    gaps = [(values[a, i] + values[b, i]) / 2 - values[2, i] for i, (a, b) in enumerate(draws.T)]
+    assert both[0][1:] == pytest.approx(np.percentile(gaps, [2.5, 97.5]))
+    words = ["--reference", "attention=cdp", "--resamples", "40", "--over-seeds", "--baselines"]
+    assert main([str(predicted), *words]) == 0
+    table = capsys.readouterr().out
+    oracle = next(line for line in table.splitlines() if line.startswith("| oracle of video"))
+    assert oracle.startswith("| oracle of video-level classes | – | ")
+    assert "interval over the test videos and the seeds." in table
+    with pytest.raises(LocoError, match="--over-seeds is of the intervals"):
+        main([str(predicted), "--over-seeds"])
+
+
+@pytest.mark.slow
+def test_paired_differences(predicted: Path) -> None:
+    """The whole way: predictions and annotations from files; a better run is seen to be better."""
+    done = tabulate(predicted, "--reference", "attention=fixed", "--resamples", "50")
     assert done.returncode == 0, done.stderr
     header, _, fixed, cdp, none = done.stdout.splitlines()[:5]
     assert header.endswith("| Δ Avg. |")

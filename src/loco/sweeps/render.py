@@ -93,7 +93,7 @@ def _cells(
     minus: str,
     to: str,
 ) -> list[str]:
-    cells = [*row.settings.values(), _seeds(row)]
+    cells = [*row.settings.values(), seeds_text(row)]
     for column in table.columns:
         text = _number(table, row, column, plus_minus)
         cells.append(bold(text) if table.is_best(row, column) else text)
@@ -111,15 +111,18 @@ def _cells(
     return cells
 
 
-def _seeds(row: Row) -> str:
+def seeds_text(row: Row) -> str:
+    """How many seeds stand behind a row, and how many are missing."""
     lost = [(row.failed, "failed"), (row.unfinished, "unfinished")]
     notes = ", ".join(f"{count} {what}" for count, what in lost if count)
+    if row.figures is not None:
+        return "–"
     return f"{len(row.finished)} ({notes})" if notes else str(len(row.finished))
 
 
 def _number(table: Table, row: Row, column: Column, plus_minus: str) -> str:
     mean, deviation = table.mean(row, column), table.deviation(row, column)
-    if not row.finished:
+    if not row.finished and row.figures is None:
         return "failed" if row.failed else "–"
     if math.isnan(mean):
         return "–"
@@ -138,7 +141,7 @@ def _caption(table: Table) -> str:
     if table.differences is not None and table.reference is not None:
         text += (
             f" Δ: Avg. less that of {table.rows[table.reference].name}, with a 95 % bootstrap "
-            "interval over the test videos."
+            f"interval over the test videos{' and the seeds' * table.over_seeds}."
         )
     return text
 

@@ -112,12 +112,14 @@ class Row:
         settings: what tells this row from the others, by key.
         finished: a job for each seed.
         failed, unfinished: seeds that have no result.
+        figures: of an answer that needs no job, its results.
     """
 
     settings: dict[str, str]
     finished: list[Job] = field(default_factory=list)
     failed: int = 0
     unfinished: int = 0
+    figures: dict[str, float] | None = None
 
     @property
     def name(self) -> str:
@@ -125,6 +127,8 @@ class Row:
 
     def values(self, result: str) -> list[float]:
         """A result of each finished job."""
+        if self.figures is not None:
+            return [self.figures.get(result, math.nan)]
         return [job.result(result) for job in self.finished]
 
 
@@ -271,6 +275,8 @@ class Table:
     columns: Sequence[Column]
     differences: Mapping[int, Difference] | None = None
     reference: int | None = None
+    over_seeds: bool = False
+    """Whether the differences' intervals are of the choice of the seeds, too."""
 
     @property
     def keys(self) -> list[str]:
