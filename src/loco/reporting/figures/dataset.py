@@ -58,9 +58,12 @@ def plot_lengths(axes: Axes, annotations: Annotations) -> None:
         [np.zeros((0, 2)), *(v.events.segments.numpy() for v in annotations.values())]
     )
     lengths = segments[:, 1] - segments[:, 0]
-    plain(axes, f"Length of an event, median {np.median(lengths):.1f} s", "seconds", "events")
+    plain(axes, "Length of an event", "seconds", "events")
     bins = np.geomspace(max(lengths.min(), 1e-3), lengths.max() * 1.001, 41).tolist()
     axes.hist(lengths, bins=bins, color=COLORS[0])
+    median = float(np.median(lengths))
+    axes.axvline(median, color=COLORS[1], label=f"median, {median:.1f} s")
+    legend(axes)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
