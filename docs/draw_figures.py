@@ -25,12 +25,12 @@ from loco.data.synthetic.datamodule import SyntheticDataModule
 from loco.errors import LocoError
 from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.metrics import DetectionMAP
+from loco.files import replacing
 from loco.reporting.figures import plot_map, plot_similarity, plot_timeline, plot_validation
 from loco.reporting.figures.style import INK, TextFigure, legend
 from loco.reporting.figures.synthetic import plot_properties
 from loco.reporting.inspection import similarities
 from loco.runs.checkpoints import build_module
-from loco.runs.files import replacing
 from loco.runs.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]

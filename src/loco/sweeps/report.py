@@ -106,9 +106,10 @@ def _figures(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]
     if means := mean_metrics(shown):
         figures["mAP"] = lambda: plot_map(means)
     logs: dict[str, dict[str, Curve]] = {}
+    none: dict[str, dict[str, Curve]] = {}
     diagnoses = {}
     for row in shown:
-        logs |= or_else(f"curves of {row.name}", lambda: row_logs([row]), {}, missing)  # noqa: B023
+        logs |= or_else(f"curves of {row.name}", lambda: row_logs([row]), none, missing)  # noqa: B023
         mistakes = or_else(f"mistakes of {row.name}", lambda: _diagnosis(row), None, missing)  # noqa: B023
         if mistakes is not None:
             diagnoses[label(row)] = mistakes
