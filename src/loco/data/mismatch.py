@@ -101,8 +101,7 @@ def _free_places(segments: np.ndarray, grid: TimeGrid, num_steps: int) -> np.nda
     margin = (grid.window / 2 + grid.stride) / grid.fps
     times = grid.to_seconds(np.arange(num_steps, dtype=np.float64))[:, None]
     near = (segments[:, 0] - margin < times) & (times < segments[:, 1] + margin)
-    free: np.ndarray = ~near.any(axis=1)
-    return free
+    return np.logical_not(near.any(axis=1))
 
 
 def _choose(random: np.random.Generator, allowed: np.ndarray) -> int | None:
