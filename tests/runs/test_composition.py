@@ -55,17 +55,10 @@ def test_what_may_have_been_meant(
 
 
 def test_right_words_are_left_alone(tmp_path: Path) -> None:
-    """Also what a folder of the user's own replaces, deletes and adds."""
+    """Also what a folder of the user's own adds."""
     (tmp_path / "trainer").mkdir()
-    (tmp_path / "trainer" / "default.yaml").write_text("_target_: lightning.Trainer\nmine: 1\n")
-    words = [
-        "trainer.mine=2",
-        "~experiment",
-        "+note=x",
-        "++seed=3",
-        "hydra.run.dir=y",
-        "init_from=",
-    ]
+    (tmp_path / "trainer" / "mine.yaml").write_text("defaults: [default]\nmine: 1\n")
+    words = ["trainer=mine", "trainer.mine=2", "~experiment", "+note=x", "++seed=3", "init_from="]
     config = Composition("train", words, config_folder(), str(tmp_path)).config
     assert (config.trainer.mine, config.note, config.seed) == (2, "x", 3)
 

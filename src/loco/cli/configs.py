@@ -40,6 +40,8 @@ def run_composed(
     from hydra._internal.utils import get_args_parser
 
     from loco.runs.composition import Composition
+    from loco.runs.finding import check_named_files
+    from loco.runs.outside import check_start
 
     options, _ = get_args_parser().parse_known_args(arguments)
     if not any((options.hydra_help, options.shell_completion, options.info, options.config_path)):
@@ -53,7 +55,10 @@ def run_composed(
             own = [Path(options.config_dir)] if options.config_dir else []
             print(help_page(composition, [config_folder(), *own]))
             return 0
-        composition.check()
+        check_start(options.overrides, bool(options.multirun))
+        config = composition.config
+        if not options.cfg and not options.multirun:
+            check_named_files(config)
     words = ["loco", name, *(arguments if given is None else given)]
     os.environ[COMMAND] = shlex.join(without_secrets(words))  # also for processes of a job
     sys.argv = [f"loco {name}", *arguments]  # Hydra reads nothing else

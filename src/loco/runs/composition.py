@@ -69,14 +69,6 @@ class Composition:
             raise SettingError(self._complaint(error)) from error
         return config
 
-    def check(self) -> None:
-        """Compose it, and say what is wrong with the words.
-
-        Raises:
-            SettingError: see `config`.
-        """
-        _ = self.config
-
     def _compose(self, words: list[str]) -> DictConfig:
         mode = RunMode.MULTIRUN if self.sweep else RunMode.RUN
         return self.loader.load_configuration(self.name, words, mode)
@@ -165,7 +157,7 @@ def closest(name: str, known: Iterable[str], most: int = 2) -> list[str]:
     known = list(dict.fromkeys(known))
     parent, _, leaf = name.rpartition(".")
     beside = {n.rpartition(".")[2]: n for n in known if n.rpartition(".")[0] == parent}
-    if near := difflib.get_close_matches(leaf, beside, most):
+    if near := difflib.get_close_matches(leaf, beside, most, 0.65):
         return [beside[n] for n in near]
     same = [n for n in known if "." in n and n.rpartition(".")[2] == leaf]
     if same:

@@ -6,6 +6,7 @@ import difflib
 import functools
 import inspect
 import logging
+import os
 import re
 import signal
 import sys
@@ -28,6 +29,7 @@ import loco.runs.folders  # noqa: F401  registers the resolvers that the configs
 from loco.errors import Interrupted, LocoError, SettingError, system_reason
 from loco.runs.configs import layout_of
 from loco.runs.hydra_notes import remove_empty_run
+from loco.runs.outside import by_torchrun
 from loco.runs.streams import replace_unshowable
 from loco.runs.words import quoted_override
 
@@ -119,6 +121,8 @@ def _is_refusal(error: BaseException | None) -> bool:
 def quieten() -> None:
     """Leave out what Lightning tells its own developers, and what a stream cannot show."""
     replace_unshowable()
+    if by_torchrun() and os.environ.get("RANK") != "0":
+        logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         r".*treespec, LeafSpec.*",
