@@ -30,6 +30,7 @@ from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import (
     COST_COLUMNS,
     MAP_COLUMNS,
+    Difference,
     Job,
     Row,
     Table,
@@ -94,6 +95,35 @@ def test_csv(sweep: Path) -> None:
     assert float(rows[0]["mAP"]) == pytest.approx(0.34)
     assert float(rows[0]["mAP deviation"]) == pytest.approx(statistics.stdev([0.29, 0.39]))
     assert (rows[2]["seeds"], rows[2]["failed"], rows[2]["mAP"]) == ("0", "1", "")
+
+
+def test_json_and_data_frames_have_the_same_numbers(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = table_of(sweep)
+    rows = json.loads(RENDERERS["json"](table))
+    read = csv.DictReader(io.StringIO(RENDERERS["csv"](table)))
+    assert [dict(row) for row in read] == [
+        {key: "" if value is None else str(value) for key, value in row.items()} for row in rows
+    ]
+    assert [(row["attention"], row["seeds"], row["failed"]) for row in rows] == [
+        ("fixed", 2, 0), ("cdp", 1, 1), ("none", 0, 1),
+    ]  # fmt: skip
+    assert rows[2]["mAP"] is None
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(LocoError, match="pip install pandas"):
+        table.to_dataframe()
+    monkeypatch.delitem(sys.modules, "pandas")
+    pytest.importorskip("pandas")
+    frame = table.to_dataframe()
+    assert list(frame.columns) == list(rows[0])
+    assert frame["mAP"].tolist()[:2] == [rows[0]["mAP"], rows[1]["mAP"]]
+    assert frame["mAP"].isna().tolist() == [False, False, True]
+    assert frame["mAP deviation"].dtype == frame["mAP"].dtype == float
+    gaps = {1: Difference(0.1, -0.1, 0.2)}
+    compared = Table(table.rows, table.columns, gaps, 0).to_dataframe()
+    assert compared["difference high"].isna().tolist() == [True, False, True]
+    assert compared["difference low"][1] == -0.1
 
 
 def test_several_sweeps_share_their_rows(sweep: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loco.cli.configs import seed
 from loco.errors import LocoError
-from loco.runs.files import write_text
+from loco.files import write_text
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import Difference, Row, Table, columns_of, find_row, make_rows, read_jobs
 

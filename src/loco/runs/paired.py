@@ -10,7 +10,7 @@ import numpy as np
 from loco.data.annotations import Annotations, Video, read_annotations
 from loco.errors import AnnotationError, LocoError
 from loco.evaluation.baselines import baseline_answers, baseline_metrics
-from loco.evaluation.bootstrap import WeightedMAP, resampled
+from loco.evaluation.bootstrap import WeightedMAP, paired_differences
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
 
@@ -63,31 +63,14 @@ def differences(
             read.append(WeightedMAP(evaluation_columns(by_id, test), len(test)))
             scores.append(read[-1](np.ones(len(test))))
             owner.append(max(owner[-1] + 1, len(groups)))
-    values = resampled(read, resamples, seed, progress)
-    means = {}
-    for i in dict.fromkeys(owner):
-        own = values[np.array(owner) == i]  # (runs, resamples)
-        if over_seeds:  # the same draws for groups of one size
-            drawn = np.random.default_rng(seed).integers(len(own), size=own.shape)
-            own = np.take_along_axis(own, drawn, 0)
-        means[i] = own.mean(0)
-    result = {}
-    for i in means:
-        if i != reference:
-            low, high = np.nanpercentile(means[i] - means[reference], [2.5, 97.5])
-            gap = _mean(scores, owner, i) - _mean(scores, owner, reference)
-            result[i] = gap, float(low), float(high)
-    return result
+    return paired_differences(
+        read, scores, owner, reference, resamples, seed, progress, over_seeds=over_seeds
+    )
 
 
 def baseline_rows(folder: Path) -> dict[str, dict[str, float]]:
     """mAP by name of the answers that need no model, on the test videos of a finished run."""
     return baseline_metrics(*_videos(RunFolder(folder)))
-
-
-def _mean(scores: Sequence[float], owner: Sequence[int], group: int) -> float:
-    of = [score for score, i in zip(scores, owner, strict=True) if i == group]
-    return sum(of) / len(of)
 
 
 def _videos(run: RunFolder) -> tuple[list[Video], list[Video], int]:

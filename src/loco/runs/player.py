@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from loco.errors import VideoError
+from loco.files import write_text
 from loco.runs.export import Cue, cues
-from loco.runs.files import write_text
 from loco.structures import Events
 from loco.video.container import probe
 from loco.video.playable import encode, how_to_play, remux

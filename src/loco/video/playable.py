@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from loco.errors import VideoError
+from loco.files import replacing
 from loco.video.container import (
     VideoInfo,
     import_av,
@@ -50,9 +51,11 @@ def remux(path: Path, target: Path) -> None:
     """
     av = import_av()
     try:
-        with open_container(path) as source, av.open(
-            str(target), "w", format="mp4", options={"movflags": "faststart"}
-        ) as copy:  # fmt: skip
+        with (
+            open_container(path) as source,
+            replacing(target) as unfinished,
+            av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as copy,
+        ):
             streams = [picture_stream(source, path), sound_stream(source)]
             given = [stream for stream in streams if stream is not None]
             taken = {stream.index: copy.add_stream_from_template(stream) for stream in given}
@@ -120,7 +123,10 @@ def _encode(path: Path, target: Path, info: VideoInfo, decorate: Decorate | None
     av = import_av()
     reader = VideoReader(path, on_damage="keep")
     rate = Fraction(min(max(info.fps or 25.0, 25.0), 30.0)).limit_denominator(1001)
-    with av.open(str(target), "w", format="mp4", options={"movflags": "faststart"}) as copy:
+    with (
+        replacing(target) as unfinished,
+        av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as copy,
+    ):
         film = copy.add_stream("libx264", rate=rate, options={"preset": "veryfast", "crf": "23"})
         sound = None
         if reader.has_sound:
