@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
+from loco.errors import LocoError
 from loco.runs.logs import Curve, read_log
 from loco.sweeps.tabulate import Row
+
+log = logging.getLogger(__name__)
 
 EVERY_TIOU = (*(f"mAP@0.{i}" for i in range(1, 10)), "mAP")
 
@@ -30,9 +34,43 @@ def mean_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 def row_logs(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
     """The logged curves of each row's first finished job that has a log, by the row's label."""
+    return {name: logs[0] for name, logs in seed_logs(rows).items()}
+
+
+def seed_logs(rows: Sequence[Row]) -> dict[str, list[dict[str, Curve]]]:
+    """The logged curves of each row's finished jobs that have a log, by the row's label."""
     logs = {}
     for row in rows:
         paths = (job.folder / "logs" / "metrics.csv" for job in row.finished)
-        if path := next(filter(Path.is_file, paths), None):
-            logs[label(row)] = read_log(path)
+        if found := [read_log(path) for path in paths if path.is_file()]:
+            logs[label(row)] = found
     return logs
+
+
+def mean_diagnoses(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Where the mAP of each row is lost, means over its seeds, by the row's label."""
+    from loco.runs.run_folder import RunFolder  # here, as it imports torch
+
+    diagnoses = {}
+    for row in rows:
+        found = []
+        for job in row.finished:
+            try:
+                found.append(RunFolder(job.folder).details["diagnosis"])
+            except (LocoError, KeyError) as error:
+                log.warning("sweep report: no mistakes of %s: %s", job.folder, error)
+        if found:
+            diagnoses[label(row)] = _mean(found)
+    return diagnoses
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """Of numbers, also of those within dicts; of anything else the first."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _mean([value[key] for value in values if key in value]) for key in first}
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if not numbers:
+        return first
+    mean = statistics.fmean(numbers)
+    return round(mean) if all(isinstance(number, int) for number in numbers) else mean

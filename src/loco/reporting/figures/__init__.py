@@ -11,12 +11,14 @@ from loco.reporting.figures.results import (
     plot_errors,
     plot_map,
     plot_per_class,
+    plot_precision_recall,
 )
 from loco.reporting.figures.similarity import plot_coherence, plot_mean_of_std, plot_similarity
 from loco.reporting.figures.style import save_figure
 from loco.reporting.figures.training import (
     plot_correspondence,
     plot_curve,
+    plot_learning_rate,
     plot_losses,
     plot_validation,
 )
@@ -29,10 +31,12 @@ __all__ = [
     "plot_curve",
     "plot_data",
     "plot_errors",
+    "plot_learning_rate",
     "plot_losses",
     "plot_map",
     "plot_mean_of_std",
     "plot_per_class",
+    "plot_precision_recall",
     "plot_similarity",
     "plot_timeline",
     "plot_validation",
