@@ -80,14 +80,18 @@ def write_report(
     run = RunFolder(run_folder, trust)
     if data is not None:
         run.data = data
-    films = None if video_root is None else Path(video_root)
-    if films is not None and not films.is_dir():
-        raise LocoError(f"video_root={films}: expected a folder with films, there is none")
+    films = _film_folder(video_root)
     other = None if against is None else RunFolder(against, trust)
     report = _Report(run, videos, module, other, films)
     path = run.path / "report.html"
     write_text(path, render("run.html", ["loco.reporting"], **report.values(path)))
     return path
+
+
+def _film_folder(video_root: str | Path | None) -> Path | None:
+    if video_root is not None and not Path(video_root).is_dir():
+        raise LocoError(f"video_root={video_root}: expected a folder with films, there is none")
+    return None if video_root is None else Path(video_root)
 
 
 class RunReport(lightning.Callback):
@@ -97,6 +101,9 @@ class RunReport(lightning.Callback):
         enabled: whether it does; `report` of the configuration.
         videos: test videos that can be looked at.
         video_root: a folder with the films of the videos.
+
+    Raises:
+        LocoError: there is no such folder.
     """
 
     def __init__(
@@ -105,7 +112,7 @@ class RunReport(lightning.Callback):
         check_number("videos", videos, 0, whole=True)
         self.enabled = enabled
         self.videos = videos
-        self.video_root = video_root
+        self.video_root = _film_folder(video_root)
 
     def on_results(self, folder: Path, module: LocalizationModule, data: AVDataModule) -> None:
         """Write it into the run's folder."""
