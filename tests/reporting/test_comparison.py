@@ -50,8 +50,10 @@ def test_a_page_against_another_run(
     mine, theirs = RunFolder(first), RunFolder(second)
     columns = [evaluation_columns(run.predictions, mine.test_videos) for run in (theirs, mine)]
     ((mean, low, high),) = paired_differences(columns, 5)
-    told = re.search(r"<strong>([+−]?[\d.]+)</strong> above second <b> .*?of (\S+) to (\S+) over",
-                     text, re.S)  # fmt: skip
+    told = re.search(
+        r"<strong>([+−]?[\d.]+)</strong> points on second <b>;\s*95 % interval (\S+) to (\S+),",
+        text,
+    )
     assert told
     shown = [float(number.replace("−", "-")) / 100 for number in told.groups()]
     assert shown == pytest.approx([mean, low, high], abs=6e-5)

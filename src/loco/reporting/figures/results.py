@@ -171,7 +171,9 @@ def plot_characteristics(
             color=color_of(i), label=label_of(name),
         )  # fmt: skip
         if len(diagnoses) == 1:
-            axes.bar_label(bars, fmt="%.0f", fontsize=7, color=INK)
+            values = [diagnosis[group][bucket]["mAP"] for group, bucket in groups]
+            told = ["–" if value is None else f"{100 * value:.0f}" for value in values]
+            axes.bar_label(bars, told, fontsize=7, color=INK)
     low, high = first["lengths"]
     lengths = {"short": f"≤ {low:g} s", "medium": f"{low:g}–{high:g} s", "long": f"≥ {high:g} s"}
     ticks = [

@@ -103,7 +103,7 @@ function draw() {
     const name = found.length > 1 ? `${data.runs[i]}: ` : "";
     return `${name}${met} of them met; ${kept.length} of ${list.length} predictions; mAP ${inPercent(current.scores[i])} %`;
   });
-  byId("summary").textContent = `${current.duration.toFixed(1)} s, ${truth.length} events, ${lines.join(". ")}.`;
+  byId("summary").textContent = `${current.duration.toFixed(1)} s, ${truth.length} events${found.length > 1 ? ". " : ", "}${lines.join(". ")}.`;
   byId("timeline").replaceChildren(...found.flatMap((list, i) => {
     const svg = timeline(current, data.classes, truth, from(least, list), width, current.film && seek);
     return found.length > 1 ? [html("h3", {}, data.runs[i]), svg] : [svg];
