@@ -33,7 +33,6 @@ from loco.reporting.figures import (
     plot_map,
     plot_mean_of_std,
     plot_per_class,
-    plot_precision_recall,
     plot_similarity,
     plot_timeline,
     plot_validation,
@@ -209,11 +208,6 @@ def test_seeds_are_a_mean_and_a_band() -> None:
     assert band.max() == pytest.approx(50 + spread[1])
     assert band.min() == 0  # 13.3 − 15.3
     assert axes.get_ylim()[0] == 0
-
-
-def test_precision_against_recall() -> None:
-    axes = plot_precision_recall({"a": np.array([1.0, 0.5, 0.0])}).axes[0]
-    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0, 100], [50, 50], [100, 0]])
 
 
 def test_map_and_classes() -> None:

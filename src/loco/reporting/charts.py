@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from loco.data.annotations import Video
@@ -26,21 +25,13 @@ from loco.reporting.figures import (
     plot_windows,
 )
 from loco.reporting.inspection import SPACE_NAMES, Space, TargetWindows, VideoSimilarity
-from loco.reporting.page import chart_svgs
 from loco.runs.logs import Curve
 from loco.runs.results import evaluation_columns
 from loco.structures import Events
 
-TIOUS = (0.3, 0.5, 0.7)
-Try = Callable[[str, Callable[[], Any], Any], Any]
-"""What something is, how it is made, and what stands in for it where that fails."""
-
-
-class Chart(NamedTuple):
-    """A figure to be drawn, and what it is called where it cannot be."""
-
-    name: str
-    draw: Callable[[], Figure]
+TIOU, POINTS = 0.5, 51  # of precision against recall
+Charts = dict[str, Callable[[], Figure]]
+"""What draws a chart, by its name."""
 
 
 def score_charts(
@@ -48,7 +39,7 @@ def score_charts(
     found: Mapping[str, Mapping[str, Events]],
     truth: Sequence[Video],
     num_classes: int,
-) -> list[Chart]:
+) -> Charts:
     """What was scored: mAP by tIoU, precision by recall.
 
     Args:
@@ -57,55 +48,51 @@ def score_charts(
         truth: empty where there is none.
         num_classes: K.
     """
-    charts = [Chart("mAP", lambda: plot_map(runs))]
+    charts: Charts = {"mAP": lambda: plot_map(runs)}
     if sum(len(video.events) for video in truth):
-        charts.append(Chart("precision", lambda: _precision(found, truth, num_classes)))
+        charts["precision"] = lambda: _precision(found, truth, num_classes)
     return charts
 
 
 def _precision(
     found: Mapping[str, Mapping[str, Events]], truth: Sequence[Video], num_classes: int
 ) -> Figure:
-    tious = TIOUS if len(found) == 1 else (0.5,)
-    curves = {}
-    for name, of_run in found.items():
-        columns = evaluation_columns(of_run, truth)
-        for tiou in tious:
-            label = f"tIoU {tiou}" if len(found) == 1 else f"{name}, tIoU {tiou}"
-            curves[label] = np.nanmean(precision_recall(columns, num_classes, tiou), axis=0)
-    return plot_precision_recall(curves)
+    columns = {name: evaluation_columns(of_run, truth) for name, of_run in found.items()}
+    curves = {
+        name: precision_recall(of_run, num_classes, TIOU, POINTS)
+        for name, of_run in columns.items()
+    }
+    return plot_precision_recall(curves, TIOU)
 
 
-def training_charts(logs: Mapping[str, Mapping[str, Curve]]) -> list[Chart]:
+def training_charts(logs: Mapping[str, Mapping[str, Curve]]) -> Charts:
     """How it was trained, each curve that was logged; the first of `logs` is this run's."""
     curves = next(iter(logs.values()))
-    charts = []
+    charts: Charts = {}
     if "train/loss" in curves:
-        charts.append(Chart("losses", lambda: plot_losses(curves)))
+        charts["losses"] = lambda: plot_losses(curves)
     if "val/mAP" in curves and len(logs) > 1:
         label, unit = "Validation mAP, average", "mAP (%)"
-        charts.append(
-            Chart("validation", lambda: plot_curve(logs, "val/mAP", label, unit, scale=100))
-        )
+        charts["validation"] = lambda: plot_curve(logs, "val/mAP", label, unit, scale=100)
     elif "val/mAP" in curves:
-        charts.append(Chart("validation", lambda: plot_validation(curves)))
+        charts["validation"] = lambda: plot_validation(curves)
     if "train/lr" in curves:
-        charts.append(Chart("learning rate", lambda: plot_learning_rate(curves)))
+        charts["learning rate"] = lambda: plot_learning_rate(curves)
     if "lcc/temperature" in curves:
-        charts.append(Chart("correspondence", lambda: plot_correspondence(curves)))
+        charts["correspondence"] = lambda: plot_correspondence(curves)
     return charts
 
 
 def mistake_charts(
     diagnoses: Mapping[str, Mapping[str, Any]], seen: Mapping[Space, Sequence[VideoSimilarity]]
-) -> list[Chart]:
+) -> Charts:
     """Where the mAP is lost, and how alike sight and sound are."""
-    charts = []
+    charts: Charts = {}
     if diagnoses:
-        charts.append(Chart("mistakes", lambda: plot_errors(diagnoses)))
-        charts.append(Chart("kinds of events", lambda: plot_characteristics(diagnoses)))
+        charts["mistakes"] = lambda: plot_errors(diagnoses)
+        charts["kinds of events"] = lambda: plot_characteristics(diagnoses)
     if seen:
-        charts.append(Chart("coherence", lambda: _coherence(seen)))
+        charts["coherence"] = lambda: _coherence(seen)
     return charts
 
 
@@ -124,23 +111,14 @@ def _coherence(seen: Mapping[Space, Sequence[VideoSimilarity]]) -> Figure:
     return plot_coherence(coherence, grid)
 
 
-def window_charts(windows: Sequence[TargetWindows]) -> list[Chart]:
+def window_charts(windows: Sequence[TargetWindows]) -> Charts:
     """Where the heads look in one video, a chart for each direction."""
 
-    def chart(queries: str) -> Chart:
-        own = [window for window in windows if window.queries == queries]
-        return Chart(f"{queries} windows", lambda: plot_windows(own, levels=2))
-
-    return [
-        chart(queries)
-        for queries in ("visual", "audio")
-        if any(w.queries == queries for w in windows)
-    ]
-
-
-def drawn(charts: Sequence[Chart], attempt: Try, **settings: float) -> list[Markup]:
-    """The charts that can be drawn as SVG, see `chart_svgs`; `attempt` notes the others."""
-    made = {c.name: attempt(f"chart of {c.name}", c.draw, None) for c in charts}
-    figures = {name: figure for name, figure in made.items() if figure is not None}
-    svgs: list[Markup] = attempt("charts", lambda: chart_svgs(figures, **settings), [])
-    return svgs
+    directions = {window.queries for window in windows}
+    own = {
+        q: [w for w in windows if w.queries == q] for q in ("visual", "audio") if q in directions
+    }
+    return {
+        f"{queries} windows": partial(plot_windows, of_direction, levels=2)
+        for queries, of_direction in own.items()
+    }

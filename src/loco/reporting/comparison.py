@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from omegaconf import OmegaConf
 
 from loco.data.annotations import Video
 from loco.errors import LocoError
-from loco.evaluation.bootstrap import paired_differences
+from loco.evaluation.bootstrap import WeightedMAP, paired_differences
 from loco.evaluation.metrics import DetectionMAP
 from loco.runs.results import detailed_metrics, evaluation_columns
 from loco.runs.run_folder import RunFolder
@@ -69,8 +71,10 @@ def compare(run: RunFolder, other: RunFolder, resamples: int = 1000, seed: int =
         for name, videos in (("this run", mine), ("the other run", theirs))
         if len(videos) > len(common)
     ]
-    columns = [evaluation_columns(r.predictions, common) for r in (other, run)]
-    (difference,) = paired_differences(columns, len(common), resamples, seed)
+    count = len(common)
+    both = [WeightedMAP(evaluation_columns(r.predictions, common), count) for r in (other, run)]
+    scores = [of_run(np.ones(count)) for of_run in both]
+    difference = paired_differences(both, scores, [0, 1], resamples=resamples, seed=seed)[1]
     name = other.path.resolve().name
     if name in ("this run", run.path.resolve().name):
         name = f"{other.path.resolve().parent.name}/{name}"
@@ -83,19 +87,15 @@ def _same(first: Events, second: Events) -> bool:
 
 def differing_settings(run: RunFolder, other: RunFolder) -> list[tuple[str, str, str]]:
     """Key, value here and value there, of the settings that differ; a dash where one has none."""
-    mine, theirs = (flat(plain_without_secrets(_plain(r))) for r in (run, other))
+    mine, theirs = (
+        flat(plain_without_secrets(OmegaConf.to_container(r.config))) for r in (run, other)
+    )
     return [
         (key, str(mine.get(key, "–")), str(theirs.get(key, "–")))
         for key in dict.fromkeys((*mine, *theirs))
         if mine.get(key) != theirs.get(key)
         and not any(key == one or key.startswith(f"{one}.") for one in INCIDENTAL)
     ]
-
-
-def _plain(run: RunFolder) -> Any:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(run.config)
 
 
 def scores_of(

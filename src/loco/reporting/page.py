@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 import matplotlib
 import numpy as np
+from hydra.errors import InstantiationException
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
+from loco.errors import LocoError
 from loco.reporting.figures.style import COLORS, GRID, INK, SEQUENTIAL, SOFT, svg_text
 from loco.runs.streams import shown
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 NARROW, WIDE, HEIGHT = 4.8, 5.6, 3.3
 """Inches of a chart in a row of three, in a row of two, and of both."""
 MAX_PIXELS = 72  # of a similarity matrix, to a side
 PAGE_COLORS = {INK: "--ink", SOFT: "--soft", GRID: "--grid", COLORS[0]: "--hit", COLORS[6]: "--ink"}
+
+
+def or_else(what: str, make: Callable[[], T], otherwise: T, missing: list[str]) -> T:
+    """What `make` returns, or a note why it is not there: no part that fails costs the page.
+
+    Args:
+        what: is made.
+        make: may raise whatever a damaged file or a stranger's part can.
+        otherwise: what is returned then.
+        missing: gets the note.
+    """
+    try:
+        return make()
+    except Exception as error:
+        expected = isinstance(error, LocoError | InstantiationException | ValueError | OSError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        missing.append(f"No {what}: {reason}")
+        log.warning("report: no %s: %s", what, reason)
+        return otherwise
 
 
 def png_uri(matrix: np.ndarray, low: float, high: float) -> str:
@@ -63,12 +91,23 @@ def inline_svg(figure: Figure, prefix: str) -> Markup:
     return Markup(f'<svg {box[0]} role="img" aria-label="{title}">{inside}')
 
 
-def chart_svgs(figures: Mapping[str, Figure], height: float = HEIGHT) -> list[Markup]:
-    """Figures by name as SVGs of one height, their widths as `parts.html` places so many."""
+def chart_svgs(
+    charts: Mapping[str, Callable[[], Figure]], missing: list[str], height: float = HEIGHT
+) -> list[Markup]:
+    """The charts that can be drawn, as SVGs of one height, wide as `parts.html` places so many.
+
+    Args:
+        charts: by name, which is unique in a page.
+        missing: gets a note for each that cannot be drawn.
+        height: inches.
+    """
+    made = {name: or_else(f"chart of {name}", draw, None, missing) for name, draw in charts.items()}
+    figures = {name: figure for name, figure in made.items() if figure is not None}
     count = len(figures)
     wide = count if count < 3 else (0, 4, 2)[count % 3]
     svgs = []
     for i, (name, figure) in enumerate(figures.items()):
         figure.set_size_inches(WIDE if i >= count - wide else NARROW, height)
-        svgs.append(inline_svg(figure, name.replace(" ", "-")))
-    return svgs
+        draw = partial(inline_svg, figure, re.sub(r"\W+", "-", name))
+        svgs.append(or_else(f"chart of {name}", draw, Markup(), missing))
+    return [svg for svg in svgs if svg]

@@ -14,7 +14,6 @@ from typing import Any
 
 import lightning
 import numpy as np
-from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
 
 from loco.data.annotations import Video
@@ -22,6 +21,7 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import LocoError, check_number
 from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.confusion import confusion
+from loco.files import write_text
 from loco.reporting import charts
 from loco.reporting.comparison import compare, scores_of
 from loco.reporting.headline import headline
@@ -35,8 +35,8 @@ from loco.reporting.inspection import (
     spaces,
     target_windows,
 )
+from loco.reporting.page import chart_svgs, or_else
 from loco.reporting.videos import choose, page_data, video_scores
-from loco.runs.files import write_text
 from loco.runs.pages import render, script_json
 from loco.runs.provenance import provenance_rows
 from loco.runs.results import TABLE_COLUMNS, evaluation_columns
@@ -183,15 +183,7 @@ class _Report:
         }
 
     def _or_else(self, what: str, make: Callable[[], Any], otherwise: Any) -> Any:
-        """What `make` returns, or a note in the page why it is not there."""
-        try:
-            return make()
-        except Exception as error:  # whatever a damaged file or a stranger's part can raise
-            expected = isinstance(error, LocoError | InstantiationException | ValueError | OSError)
-            reason = str(error) if expected else f"{type(error).__name__}: {error}"
-            self.missing.append(f"No {what}: {reason}")
-            log.warning("report: no %s: %s", what, reason)
-            return otherwise
+        return or_else(what, make, otherwise, self.missing)
 
     def _baselines(self, truth: list[Video], names: Sequence[str]) -> dict[str, dict[str, float]]:
         if not truth:
@@ -223,14 +215,14 @@ class _Report:
             name if len(details) > 1 else "": of_run["diagnosis"]
             for name, of_run in details.items()
         }
+        video, of_video = windows or ("", [])
         groups = {
             "scores": charts.score_charts(metrics, found, truth, len(names)),
             "training": charts.training_charts(logs),
             "mistakes": charts.mistake_charts(diagnoses, seen),
         }
-        drawn = {name: charts.drawn(group, self._or_else) for name, group in groups.items()}
-        video, of_video = windows or ("", [])
-        drawn["windows"] = charts.drawn(charts.window_charts(of_video), self._or_else, height=4.6)
+        drawn = {name: chart_svgs(group, self.missing) for name, group in groups.items()}
+        drawn["windows"] = chart_svgs(charts.window_charts(of_video), self.missing, height=4.6)
         return drawn | {"windows_of": video}
 
     def _confusion(self, truth: list[Video], names: Sequence[str]) -> dict[str, Any] | None:

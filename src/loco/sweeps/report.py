@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
+from loco.files import write_text
 from loco.reporting.figures import plot_characteristics, plot_curve, plot_errors, plot_map
-from loco.reporting.page import chart_svgs
-from loco.runs.files import write_text
+from loco.reporting.page import chart_svgs, or_else
+from loco.runs.logs import Curve
 from loco.runs.pages import render, signed
 from loco.sweeps.origin import commands, facts, fixed_settings, shared_settings
-from loco.sweeps.summary import label, mean_diagnoses, mean_metrics, seed_logs
+from loco.sweeps.render import seeds_text
+from loco.sweeps.summary import label, mean_diagnosis, mean_metrics, seed_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
 
 CURVES = (
@@ -55,7 +58,7 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
         title: what the page is called.
     """
     jobs = [job for row in table.rows for job in row.finished]
-    fixed = fixed_settings(jobs, table.keys)
+    missing: list[str] = []
     page = render(
         "sweep.html",
         ["loco.sweeps", "loco.reporting"],
@@ -67,8 +70,9 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
         rows=[_cells(table, i) for i in range(len(table.rows))],
         named=bool(table.keys),
         note=_charts_note(table.rows),
-        charts=chart_svgs(_figures(table), height=3.5),
-        fixed=fixed,
+        charts=chart_svgs(_charts(table, missing), missing, height=3.5),
+        missing=missing,
+        fixed=fixed_settings(jobs, table.keys),
         shared=shared_settings(jobs),
         score=table.columns[-1].title,
         jobs=_jobs(table, path.parent),
@@ -77,22 +81,28 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
     return path
 
 
-def _figures(table: Table) -> dict[str, Figure]:
+def _charts(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]:
     """mAP against tIoU; curves, mistakes and kinds of events, of each row."""
     if not set(MAP_COLUMNS) <= set(table.columns):
         return {}
     shown = [row for row in table.rows if row.finished][:MAX_LINES]
-    figures = {}
+    charts: dict[str, Callable[[], Figure]] = {}
     if means := mean_metrics(shown):
-        figures["mAP"] = plot_map(means)
-    logs = seed_logs(shown)
+        charts["mAP"] = lambda: plot_map(means)
+    logs: dict[str, list[dict[str, Curve]]] = {}
+    diagnoses: dict[str, dict[str, Any]] = {}
+    none: dict[str, Any] = {}
+    for row in shown:
+        logs[label(row)] = or_else(f"curves of {row.name}", partial(seed_logs, row), [], missing)
+        mean = or_else(f"mistakes of {row.name}", partial(mean_diagnosis, row), none, missing)
+        diagnoses |= {label(row): mean} if mean else {}
     for name, title, unit, scale in CURVES:
         if any(name in log for of_row in logs.values() for log in of_row):
-            figures[name.replace("/", "-")] = plot_curve(logs, name, title, unit, scale)
-    if diagnoses := mean_diagnoses(shown):
-        figures["mistakes"] = plot_errors(diagnoses)
-        figures["kinds"] = plot_characteristics(diagnoses)
-    return figures
+            charts[title] = partial(plot_curve, logs, name, title, unit, scale)
+    if diagnoses:
+        charts["mistakes"] = lambda: plot_errors(diagnoses)
+        charts["kinds of events"] = lambda: plot_characteristics(diagnoses)
+    return charts
 
 
 def _charts_note(rows: Sequence[Row]) -> str:
@@ -105,7 +115,8 @@ def _caption(table: Table) -> str:
     unit = "mAP in percent; " if table.columns[-1].result == "mAP" else ""
     text = f"{unit}mean ± sample standard deviation over the seeds, the best in bold."
     if table.reference is not None:
-        text += " Δ: with a 95 % bootstrap interval over the test videos."
+        text += " Δ: with a 95 % bootstrap interval over the test videos"
+        text += " and the seeds." if table.over_seeds else "."
     return f"{text} A click on a column's name sorts by it."
 
 
@@ -117,15 +128,9 @@ def _heads(table: Table) -> list[str]:
 def _cells(table: Table, index: int) -> list[Cell]:
     row = table.rows[index]
     cells = [Cell(value) for value in row.settings.values()]
-    cells.append(Cell(_seeds(row), value=len(row.finished)))
+    cells.append(Cell(seeds_text(row), value=len(row.finished)))
     cells += [_number(table, row, column) for column in table.columns]
     return cells + ([_difference(table, index)] if table.differences is not None else [])
-
-
-def _seeds(row: Row) -> str:
-    lost = [(row.failed, "failed"), (row.unfinished, "unfinished")]
-    notes = ", ".join(f"{count} {what}" for count, what in lost if count)
-    return f"{len(row.finished)} ({notes})" if notes else f"{len(row.finished)}"
 
 
 def _number(table: Table, row: Row, column: Column) -> Cell:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from loco.errors import LocoError
 from loco.runs.logs import Curve, read_log
 from loco.sweeps.tabulate import Row
-
-log = logging.getLogger(__name__)
 
 EVERY_TIOU = (*(f"mAP@0.{i}" for i in range(1, 10)), "mAP")
 
@@ -34,34 +30,23 @@ def mean_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 def row_logs(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
     """The logged curves of each row's first finished job that has a log, by the row's label."""
-    return {name: logs[0] for name, logs in seed_logs(rows).items()}
+    return {label(row): logs[0] for row in rows if (logs := seed_logs(row))}
 
 
-def seed_logs(rows: Sequence[Row]) -> dict[str, list[dict[str, Curve]]]:
-    """The logged curves of each row's finished jobs that have a log, by the row's label."""
-    logs = {}
-    for row in rows:
-        paths = (job.folder / "logs" / "metrics.csv" for job in row.finished)
-        if found := [read_log(path) for path in paths if path.is_file()]:
-            logs[label(row)] = found
-    return logs
+def seed_logs(row: Row) -> list[dict[str, Curve]]:
+    """The logged curves of each finished job of a row that has a log."""
+    paths = (job.folder / "logs" / "metrics.csv" for job in row.finished)
+    return [read_log(path) for path in paths if path.is_file()]
 
 
-def mean_diagnoses(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Where the mAP of each row is lost, means over its seeds, by the row's label."""
+def mean_diagnosis(row: Row) -> dict[str, Any]:
+    """Where the mAP of a row is lost, means over its seeds."""
     from loco.runs.run_folder import RunFolder  # here, as it imports torch
 
-    diagnoses = {}
-    for row in rows:
-        found = []
-        for job in row.finished:
-            try:
-                found.append(RunFolder(job.folder).details["diagnosis"])
-            except (LocoError, KeyError) as error:
-                log.warning("sweep report: no mistakes of %s: %s", job.folder, error)
-        if found:
-            diagnoses[label(row)] = _mean(found)
-    return diagnoses
+    mean: dict[str, Any] = _mean(
+        [RunFolder(job.folder).details["diagnosis"] for job in row.finished]
+    )
+    return mean
 
 
 def _mean(values: Sequence[Any]) -> Any:

@@ -6,12 +6,12 @@ logger and in the run report alike. Functions of one panel also draw on the `axe
 
 from loco.reporting.figures.dataset import plot_data
 from loco.reporting.figures.localization import plot_timeline
+from loco.reporting.figures.precision_recall import plot_precision_recall
 from loco.reporting.figures.results import (
     plot_characteristics,
     plot_errors,
     plot_map,
     plot_per_class,
-    plot_precision_recall,
 )
 from loco.reporting.figures.similarity import plot_coherence, plot_mean_of_std, plot_similarity
 from loco.reporting.figures.style import save_figure

@@ -60,24 +60,6 @@ def plot_map(results: Mapping[str, Mapping[str, float]], axes: Axes | None = Non
     return figure
 
 
-def plot_precision_recall(curves: Mapping[str, np.ndarray], axes: Axes | None = None) -> Figure:
-    """Precision against recall, a line for each entry.
-
-    Args:
-        curves: by label, (R,) precisions as fractions, at R evenly spaced recalls from 0 to 1.
-    """
-    figure, axes = new_axes(axes, "Precision against recall", "recall (%)", "precision (%)")
-    for i, (name, precision) in enumerate(curves.items()):
-        recalls = np.linspace(0, 100, len(precision))
-        axes.plot(
-            recalls, 100 * precision, label=label_of(name), color=color_of(i),
-            linestyle=("-", "--", ":")[i % 3], linewidth=1.4,
-        )  # fmt: skip
-    axes.set(xlim=(0, 101), ylim=(0, 101))
-    legend(axes, fontsize=7)
-    return figure
-
-
 def plot_per_class(
     precision: Mapping[str, np.ndarray],
     class_names: Sequence[str],
