@@ -33,5 +33,5 @@ def test_a_bad_film_is_left_out_and_named(
         main(words)
     for path in clips.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(VideoError, match="not one video could be used:\n  .*a.mp4: empty"):
+    with pytest.raises(VideoError, match=r"not one video could be used:\n  .*a.mp4: empty"):
         main([*words, "--overwrite"])
