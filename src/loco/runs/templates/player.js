@@ -16,16 +16,18 @@ function length() {
 }
 
 function draw() {
-  value.textContent = Number(least.value).toFixed(2);
   lanes.replaceChildren();
   shown = [];
   const events = current.events.filter(e => e[3] >= least.value);
+  value.textContent = `${Number(least.value).toFixed(2)} · ${events.length} of ${current.events.length}`;
   for (const name of data.classes.filter(c => events.some(e => e[2] === c))) {
     const lane = document.createElement("div");
     lane.className = "lane";
     const label = document.createElement("span");
-    label.textContent = name;
-    lane.append(label);
+    label.textContent = label.title = name;
+    const track = document.createElement("div");
+    track.className = "track";
+    lane.append(label, track);
     for (const event of events.filter(e => e[2] === name)) {
       const [start, end, , score] = event;
       const bar = document.createElement("button");
@@ -35,14 +37,16 @@ function draw() {
       bar.title = `${name}, ${clock(start)}–${clock(end)}, score ${score.toFixed(2)}`;
       bar.setAttribute("aria-label", `jump to ${bar.title}`);
       bar.onclick = () => { video.currentTime = start; video.play().catch(() => {}); };
-      lane.append(bar);
+      track.append(bar);
       shown.push([event, bar]);
     }
     lanes.append(lane);
   }
-  const head = document.createElement("div");
+  const time = document.createElement("div"), head = document.createElement("div");
+  time.id = "time";
   head.id = "head";
-  lanes.append(head);
+  time.append(head);
+  lanes.append(time);
   axis.replaceChildren(...[0, .25, .5, .75, 1].map(part => {
     const tick = document.createElement("span");
     tick.textContent = clock(part * length());
@@ -57,7 +61,7 @@ function follow() {
   if (head) head.style.left = `${100 * time / length()}%`;
   const going = shown.filter(([e]) => e[0] <= time && time < e[1]);
   for (const [event, bar] of shown) bar.classList.toggle("now", going.some(([e]) => e === event));
-  const text = going.map(([e]) => `${e[2]} (${e[3].toFixed(2)})`).join(" · ");
+  const text = going.sort(([a], [b]) => b[3] - a[3]).map(([e]) => `${e[2]} (${e[3].toFixed(2)})`).join(" · ");
   if (now.textContent !== text) now.textContent = text;
 }
 
