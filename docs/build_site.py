@@ -27,6 +27,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 from latex2mathml.converter import convert
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 import loco
 
@@ -214,10 +215,14 @@ def notebook_page(path: Path, file: Path, *, run: bool) -> str:
     if run:
         print(f"running {path.name}", flush=True)
         made = {"LOCO_OUTPUTS": str(ROOT / "build" / "notebooks" / "outputs")}
-        NotebookClient(
-            notebook, timeout=900, kernel_name="python3",
+        client = NotebookClient(
+            notebook, timeout=None, kernel_name="python3",
             resources={"metadata": {"path": str(path.parent)}},
-        ).execute(env=made | dict(os.environ))  # fmt: skip
+        )  # fmt: skip
+        try:
+            client.execute(env=made | dict(os.environ))
+        except CellExecutionError as error:
+            raise SiteError(f"{path}: {error}") from None
     parts, figures = [], 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
