@@ -13,9 +13,13 @@ import torch
 
 from loco.data.datamodule import AVDataModule
 from loco.data.dataset import RandomCrop
+from loco.data.feature_mixup import FeatureMixup
 from loco.data.features import FeatureLayout
+from loco.data.mismatch import Mismatch
+from loco.data.modality_dropout import ModalityDropout
 from loco.data.sampler import LengthBatchSampler
 from loco.data.synthetic.config import SyntheticConfig
+from loco.data.temporal_resize import TemporalResize
 from loco.data.turns import Turns
 from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
@@ -31,6 +35,7 @@ from loco.detectors.loco.correspondence import (
     SoftenedTarget,
 )
 from loco.detectors.loco.detector import LoCo
+from loco.detectors.loco.pairs import PairRule
 from loco.detectors.tadtr.actionness import Actionness
 from loco.detectors.tadtr.detector import TadTR
 from loco.detectors.tadtr.losses import SetLoss
@@ -47,6 +52,7 @@ from loco.evaluation.metrics import DetectionMAP
 from loco.nn.attention import FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import BlockFactory, TransformerBlock
 from loco.nn.encoder import UnimodalEncoder
+from loco.nn.gradient_balance import GradientBalance
 from loco.nn.layers import MaskedConv1d, ScaledDropPath
 from loco.reporting.report import RunReport
 from loco.reporting.wandb_logging import WandbMedia
@@ -70,6 +76,14 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         partial(TimeGrid, fps=25, window=24, stride=8),
         {"fps": (0, -1), "window": (0, -1), "stride": (0, -1)},
     ),
+    "mismatch": (Mismatch, {"broken": PART, "pasted": PART}),
+    "modality dropout": (ModalityDropout, {"probability": PART}),
+    "temporal resize": (
+        TemporalResize, {"probability": PART, "shortest": (0, 2), "longest": (0.5,)}
+    ),
+    "feature mixup": (FeatureMixup, {"probability": PART, "least": (-0.1, 0.6)}),
+    "balance": (GradientBalance, {"target": (0, -1), "momentum": (-0.1, 1), "until": PART}),
+    "pairs": (PairRule, {"near": PART, "pull": (0, 1)}),
     "conv": (partial(MaskedConv1d, 4, 4), {"kernel": (0, 2, -1, 1.5), "stride": WHOLE}),
     "drop path": (
         partial(ScaledDropPath, dim=4, rate=0.1, scale=0.1), {"rate": (-0.1, 1), "scale": ()}

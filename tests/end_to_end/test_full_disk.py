@@ -150,8 +150,8 @@ def test_a_training_says_so(synthetic_root: Path, tmp_path: Path, limit: int) ->
     train(tiny_config(synthetic_root, tmp_path / "made", "trainer.max_epochs=0"))  # the data
     overrides = [
         "train", f"data.root={synthetic_root}", f"hydra.run.dir={tmp_path / 'run'}",
-        "+data.generator.num_videos=[12,4,5]", "+data.generator.num_classes=3",
-        "+data.generator.visual_channels=[4,3]", "+data.generator.audio_channels=[5]",
+        "data.generator.num_videos=[12,4,5]", "data.generator.num_classes=3",
+        "data.generator.visual_channels=[4,3]", "data.generator.audio_channels=[5]",
         "data.batch_size=4", "model.dim=16", "model.heads=2", "trainer.max_epochs=2",
         "trainer.accelerator=cpu", "callbacks.progress=null", "hydra.output_subdir=null",
         "trainer.log_every_n_steps=1", "hydra/job_logging=none",

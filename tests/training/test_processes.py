@@ -21,11 +21,13 @@ from loco.data.dataset import collate
 from loco.detection.losses import DetectionLoss
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.detector import LoCo
+from loco.detectors.loco.pairs import PairRule
 from loco.detectors.tadtr.detector import TadTR
 from loco.detectors.tridet.detector import TriDet
 from loco.detectors.uniav.detector import Task, UniAV
 from loco.detectors.vsgn.detector import VSGN
 from loco.detectors.vsgn.losses import BoxLoss
+from loco.nn.gradient_balance import GradientBalance
 from loco.nn.processes import gathered
 from loco.structures import Batch, Events, Sample, TimeGrid
 from loco.training.gather import averaged, everywhere
@@ -44,6 +46,15 @@ def loco(local: bool = False) -> LoCo:
         drop_path=0.0, layer_scale=0.5, criterion=DetectionLoss(normalizer=10.0),
         correspondence=lambda dim: CorrespondenceLoss(dim, weight=1.0, local=local),
     )  # fmt: skip
+
+
+def loco_balanced() -> LoCo:
+    """λ by the gradients of both halves, pairs by the events of both."""
+    model = loco()
+    model.correspondence = CorrespondenceLoss(
+        16, balance=GradientBalance(), pairs=PairRule("events", "pull", "ignore", near=0.3)
+    )
+    return model
 
 
 def uniav() -> UniAV:
@@ -77,6 +88,7 @@ def vsgn(classification: Literal["softmax", "sigmoid"] = "softmax") -> VSGN:
 
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "loco": loco,
+    "loco_balanced": loco_balanced,
     "uniav": uniav,
     "tridet": tridet,
     "tadtr": tadtr,

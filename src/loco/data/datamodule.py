@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,6 +13,7 @@ from torch import distributed
 from torch.utils.data import DataLoader
 
 from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
+from loco.data.augmentation import Augmentation
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.extraction import Extraction, read_extraction
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
@@ -47,6 +48,8 @@ class AVDataModule(lightning.LightningDataModule):
         max_length: steps that a training item has at most; None for no limit. Other items are
             always whole.
         crop_ratio: smallest and largest part of a shorter video in training; None for all of it.
+        augment: what else changes training items, by names of one's own, in that order; an entry
+            that is None is left out.
         missing: "error" refuses a data set with a missing or unusable file, "skip" leaves these
             videos out, with a warning, also those that turn out to hold NaN or infinity. A test
             goes on without the latter in any case; `unusable` tells which they are.
@@ -77,6 +80,7 @@ class AVDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
         max_length: int | None = None,
         crop_ratio: Sequence[float] | None = (0.9, 1.0),
+        augment: Mapping[str, Augmentation | None] | None = None,
         missing: Literal["error", "skip"] = "error",
         modality: Literal["both", "audio", "visual"] = "both",
         check: Literal["headers", "full"] = "headers",
@@ -121,6 +125,11 @@ class AVDataModule(lightning.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.crop = RandomCrop(max_length, ratio, seed)
+        self.augment = [part for part in (augment or {}).values() if part is not None]
+        if not all(map(callable, self.augment)):  # Hydra's own idea of an object of a dataclass
+            raise ValueError(
+                "augment takes functions, and objects of classes that are no dataclass"
+            )
         self.missing = missing
         self.modality = modality
         self.check = check
@@ -226,7 +235,7 @@ class AVDataModule(lightning.LightningDataModule):
             self._datasets[name] = VideoDataset(
                 videos, store, inspection.lengths, crop,
                 skip_unusable=self.missing == "skip" or name == "test",
-                task=self.task, modality=self.modality,
+                task=self.task, modality=self.modality, augment=self.augment,
             )  # fmt: skip
         self._inspection = inspection
 

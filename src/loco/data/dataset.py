@@ -7,7 +7,7 @@ that the batches are the same with any number of workers, and in a resumed run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import Dataset
 
 from loco.data.annotations import Video
+from loco.data.augmentation import Augmentation
 from loco.data.features import FeatureStore
 from loco.errors import FeatureError, check_number
 from loco.structures import Batch, Events, Sample, TimeGrid
@@ -119,6 +120,8 @@ class VideoDataset(Dataset[Batch]):
             that can be read stands in.
         task: what batches name as their task.
         modality: "audio" or "visual" puts zeros in place of the other one.
+        augment: what changes training items after their crop, one after the other; nothing where
+            there is no crop.
     """
 
     def __init__(
@@ -131,7 +134,9 @@ class VideoDataset(Dataset[Batch]):
         skip_unusable: bool = False,
         task: str = "avel",
         modality: str = "both",
+        augment: Sequence[Augmentation] = (),
     ) -> None:
+        self.augment = tuple(augment)
         self.store = store
         self.task = task
         self.skip_unusable = skip_unusable
@@ -183,11 +188,21 @@ class VideoDataset(Dataset[Batch]):
         )
 
     def sample(self, index: int, epoch: int = 0) -> Sample:
-        """One video: whole, or its crop in this epoch where the data set crops.
+        """One video: whole, or its crop in this epoch, augmented, where the data set crops.
 
         Raises:
             FeatureError: a feature file cannot be read, or holds NaN or infinity.
         """
+        sample = self._cropped(index, epoch)
+        if self.crop is not None:
+            for number, augmentation in enumerate(self.augment, start=1):
+                # a key that ends in 0 would be that of the crop
+                random = np.random.default_rng((self.crop.seed, epoch, index, number))
+                donors = _Donors(self, index, epoch, random)
+                sample = augmentation(sample, donors, random, self.grid)
+        return sample
+
+    def _cropped(self, index: int, epoch: int) -> Sample:
         num_steps = int(self.lengths[index])
         segments, labels = self._segments[index], self._labels[index]
         start, length = 0, num_steps
@@ -215,6 +230,33 @@ class VideoDataset(Dataset[Batch]):
         # a grid of windows shorter than two strides has its last window end before `length`
         end = max(self.grid.end_seconds(length), self.grid.to_seconds(float(length)))
         return max(min(end, rest), 0.0)
+
+
+class _Donors:
+    """The other videos of a data set, for the augmentation of one of its items."""
+
+    trials = 16
+
+    def __init__(
+        self, dataset: VideoDataset, index: int, epoch: int, random: np.random.Generator
+    ) -> None:
+        self.dataset, self.index, self.epoch, self.random = dataset, index, epoch, random
+
+    def __call__(self, *, without: Collection[int] = (), least: int = 1) -> Sample | None:
+        """Another video, see `loco.data.augmentation.Donors`."""
+        dataset, barred = self.dataset, list(without)
+        assert dataset.crop is not None
+        for index in self.random.integers(len(dataset), size=self.trials).tolist():
+            steps = dataset.crop.length(int(dataset.lengths[index]), self.epoch, index)
+            shows = np.isin(dataset._labels[index], barred).any()
+            if index == self.index or shows or steps < least:
+                continue
+            try:
+                return dataset._cropped(index, self.epoch)
+            except FeatureError:  # whoever asks for this video itself tells of it
+                if not dataset.skip_unusable:
+                    raise
+        return None
 
 
 def collate(samples: Sequence[Sample], grid: TimeGrid, task: str = "avel") -> Batch:

@@ -107,6 +107,8 @@ def paired_differences(
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
+    *,
+    over_seeds: bool = False,
 ) -> dict[int, tuple[float, float, float]]:
     """How much each group's mean mAP is above that of the reference: difference, 95 % interval.
 
@@ -118,15 +120,21 @@ def paired_differences(
         resamples: of the test videos.
         seed: of the resamples, which all runs see.
         progress: called after each resample.
+        over_seeds: draw the runs of each group, too; the same ones in groups of one size.
     """
-    owner = np.array(groups)
-    # the first column are the mAPs themselves
-    values = np.column_stack([scores, resampled(runs, resamples, seed, progress)])
-    means = {i: values[owner == i].mean(0) for i in dict.fromkeys(groups)}
+    owner, found = np.array(groups), np.array(scores)
+    values = resampled(runs, resamples, seed, progress)
+    means = {}
+    for i in dict.fromkeys(groups):
+        own = values[owner == i]  # (runs, resamples)
+        if over_seeds:
+            drawn = np.random.default_rng(seed).integers(len(own), size=own.shape)
+            own = np.take_along_axis(own, drawn, 0)
+        means[i] = own.mean(0)
     result = {}
     for i, mean in means.items():
         if i != reference:
-            gap, *gaps = mean - means[reference]
-            low, high = np.nanpercentile(gaps, [2.5, 97.5])
+            gap = found[owner == i].mean() - found[owner == reference].mean()
+            low, high = np.nanpercentile(mean - means[reference], [2.5, 97.5])
             result[i] = float(gap), float(low), float(high)
     return result

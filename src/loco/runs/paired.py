@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from loco.data.annotations import Annotations, read_annotations
+import numpy as np
+
+from loco.data.annotations import Annotations, Video, read_annotations
 from loco.errors import AnnotationError, LocoError
+from loco.evaluation.baselines import baseline_answers, baseline_metrics
 from loco.evaluation.bootstrap import WeightedMAP, paired_differences
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
@@ -18,10 +21,13 @@ def differences(
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
+    *,
+    over_seeds: bool = False,
+    baselines: bool = False,
 ) -> dict[int, tuple[float, float, float]]:
     """Each group's mean mAP less that of the reference, with a 95 % interval.
 
-    The interval is of the choice of test videos alone; all groups see the same resamples.
+    The interval is of the choice of test videos; all groups see the same resamples.
 
     Args:
         groups: folders of finished runs; those of a group differ in nothing but the seed.
@@ -29,6 +35,10 @@ def differences(
         resamples: of the bootstrap.
         seed: of the bootstrap.
         progress: called after each resample.
+        over_seeds: the interval is of the choice of the runs of each group, too: each resample
+            draws them anew, runs at the same place of groups of one size together.
+        baselines: the baselines count as more groups, behind the others in the order of
+            `baseline_rows`.
 
     Returns:
         by the group's number: difference, and the interval's low and high end. Groups without a
@@ -44,8 +54,29 @@ def differences(
         raise LocoError("reference: no job of it is finished")
     runs = [RunFolder(folder) for group in groups for folder in group]
     owner = [i for i, group in enumerate(groups) for _ in group]
+    read = _read(runs)
     scores = [run.metrics["mAP"] for run in runs]
-    return paired_differences(_read(runs), scores, owner, reference, resamples, seed, progress)
+    if baselines:
+        train, test, num_classes = _videos(runs[0])
+        for answers in baseline_answers(train, test, num_classes).values():
+            by_id = {video.id: events for video, events in zip(test, answers, strict=True)}
+            read.append(WeightedMAP(evaluation_columns(by_id, test), len(test)))
+            scores.append(read[-1](np.ones(len(test))))
+            owner.append(max(owner[-1] + 1, len(groups)))
+    return paired_differences(
+        read, scores, owner, reference, resamples, seed, progress, over_seeds=over_seeds
+    )
+
+
+def baseline_rows(folder: Path) -> dict[str, dict[str, float]]:
+    """mAP by name of the answers that need no model, on the test videos of a finished run."""
+    return baseline_metrics(*_videos(RunFolder(folder)))
+
+
+def _videos(run: RunFolder) -> tuple[list[Video], list[Video], int]:
+    """A run's annotated training videos and test videos, and K."""
+    train = [video for video in run.annotations.values() if video.subset == "train"]
+    return train, run.test_videos, len(run.annotations.class_names)
 
 
 def _read(runs: Sequence[RunFolder]) -> list[WeightedMAP]:

@@ -22,6 +22,7 @@ from loco.reporting.figures import plot_characteristics, plot_curve, plot_errors
 from loco.reporting.page import escaped, inline_svg, or_else
 from loco.runs.logs import Curve
 from loco.runs.run_folder import RunFolder
+from loco.sweeps.render import seeds_text
 from loco.sweeps.summary import label, mean_metrics, row_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
 
@@ -105,9 +106,10 @@ def _figures(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]
     if means := mean_metrics(shown):
         figures["mAP"] = lambda: plot_map(means)
     logs: dict[str, dict[str, Curve]] = {}
+    none: dict[str, dict[str, Curve]] = {}
     diagnoses = {}
     for row in shown:
-        logs |= or_else(f"curves of {row.name}", lambda: row_logs([row]), {}, missing)  # noqa: B023
+        logs |= or_else(f"curves of {row.name}", lambda: row_logs([row]), none, missing)  # noqa: B023
         mistakes = or_else(f"mistakes of {row.name}", lambda: _diagnosis(row), None, missing)  # noqa: B023
         if mistakes is not None:
             diagnoses[label(row)] = mistakes
@@ -145,7 +147,7 @@ def _table(table: Table) -> str:
         names = [escaped(value) for value in row.settings.values()]
         cells = [f'<th scope="row">{names[0]}</th>'] if names else []
         cells += [f"<td>{name}</td>" for name in names[1:]]
-        cells.append(f"<td>{_seeds(row)}</td>")
+        cells.append(f"<td>{seeds_text(row)}</td>")
         cells += [f"<td>{_number(table, row, column)}</td>" for column in table.columns]
         if table.differences is not None:
             cells.append(f"<td>{_difference(table, i)}</td>")
@@ -153,17 +155,12 @@ def _table(table: Table) -> str:
     unit = "mAP in percent; " if table.columns[-1].result == "mAP" else ""
     caption = f"{unit}mean ± sample standard deviation over the seeds, the best in bold."
     if table.reference is not None:
-        caption += " Δ: with a 95 % bootstrap interval over the test videos."
+        caption += " Δ: with a 95 % bootstrap interval over the test videos"
+        caption += " and the seeds." if table.over_seeds else "."
     return (
         f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table>"
     )
-
-
-def _seeds(row: Row) -> str:
-    lost = [(row.failed, "failed"), (row.unfinished, "unfinished")]
-    notes = ", ".join(f"{count} {what}" for count, what in lost if count)
-    return f"{len(row.finished)} ({notes})" if notes else f"{len(row.finished)}"
 
 
 def _number(table: Table, row: Row, column: Column) -> str:

@@ -4,13 +4,16 @@ A detector is any `nn.Module` with
 
     losses(batch) -> dict[str, Tensor]    the sum of `loss_…` is minimised, the rest is only logged
     detect(batch) -> list[Events]         one for each video, by descending score
+
+A part of it that changes over a training has `schedule(progress)`, and hears before each step how
+much of it is done.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
 
 import lightning
 import numpy as np
@@ -33,6 +36,13 @@ class Detector(Protocol):
     def losses(self, batch: Batch) -> dict[str, Tensor]: ...
 
     def detect(self, batch: Batch) -> list[Events]: ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A part of a detector that wants to know how far the training is."""
+
+    def schedule(self, progress: float) -> None: ...
 
 
 class LocalizationModule(lightning.LightningModule):
@@ -62,9 +72,11 @@ class LocalizationModule(lightning.LightningModule):
         self.class_names = list(class_names)
         self.optimizer_factory = optimizer
         self.seed = seed
+        self._training_losses: Callable[[Batch], dict[str, Tensor]] | None = None
         self.metric = DetectionMAP(len(self.class_names))
         self.detections: dict[str, Events] = {}
         """Of the last test: video id → detections, on the CPU."""
+        self._total_steps: int | None = None  # None where time alone ends the training
 
     @property
     def _detector(self) -> Detector:
@@ -73,9 +85,17 @@ class LocalizationModule(lightning.LightningModule):
     # -- training ---------------------------------------------------------------------------------
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Draw drop path from (seed, epoch, batch, rank), so that a resumed run draws the same."""
+        """Draw drop path from (seed, epoch, batch, rank), so that a resumed run draws the same.
+
+        And tell the parts that ask how far the training is.
+        """
         key = (self.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        if self._total_steps is not None:
+            progress = min(self.trainer.global_step / max(self._total_steps, 1), 1.0)
+            for part in self.detector.modules():
+                if isinstance(part, Scheduled):
+                    part.schedule(progress)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The total loss; everything that the detector returns is logged, its mean over processes.
@@ -83,7 +103,7 @@ class LocalizationModule(lightning.LightningModule):
         Raises:
             TrainingError: the loss is not finite.
         """
-        losses = self._detector.losses(batch)
+        losses = (self._training_losses or self._detector.losses)(batch)
         parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
         total = torch.stack(list(parts.values())).sum()
         if not total.isfinite():
@@ -112,9 +132,9 @@ class LocalizationModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         if self.optimizer_factory is None:
             raise ValueError("training needs an optimizer: LocalizationModule(..., optimizer=…)")
-        total_steps, steps_per_epoch = training_length(self.trainer)
+        self._total_steps, steps_per_epoch = training_length(self.trainer)
         optimizer, scheduler = self.optimizer_factory(
-            self.detector, total_steps=total_steps, steps_per_epoch=steps_per_epoch
+            self.detector, total_steps=self._total_steps, steps_per_epoch=steps_per_epoch
         )
         self._given = [
             {key: value for key, value in group.items() if key not in ("params", "lr")}
@@ -130,6 +150,8 @@ class LocalizationModule(lightning.LightningModule):
 
         Another schedule than a `LambdaLR` goes on from the rate that it restored.
         """
+        if getattr(self.trainer, "compiles", False):  # batches differ in length: no fixed shapes
+            self._training_losses = torch.compile(self._detector.losses, dynamic=True)
         scheduler = self.trainer.lr_scheduler_configs[0].scheduler
         for group, given in zip(self.trainer.optimizers[0].param_groups, self._given, strict=True):
             group.update(given)

@@ -37,7 +37,8 @@ def parameter_groups(
     """Groups by name: weights decay; biases, norms and scales do not; some learn at another rate.
 
     Args:
-        model: whose parameters are grouped, those that require a gradient.
+        model: whose parameters are grouped, those that require a gradient. Those of a module that
+            says `clip_apart`, and of all below it, are in groups of their own with `clip_apart`.
         lr: learning rate.
         weight_decay: of parameters named `…weight`, but for those of normalisation layers.
         lr_factors: by a part of a name: a factor on the learning rate. A parameter's own, such as
@@ -45,21 +46,29 @@ def parameter_groups(
             as `out`, changes the rate of its parameters and nothing else.
     """
     factors: dict[str | None, float] = {None: 1.0} | {**lr_factors}
-    groups: dict[tuple[str | None, bool], dict[str, Any]] = {
-        (name, decays): {"weight_decay": weight_decay * decays, "lr": lr * factor, "params": []}
+    groups: dict[tuple[str | None, bool, bool], dict[str, Any]] = {
+        (name, decays, apart): {
+            "weight_decay": weight_decay * decays, "lr": lr * factor, "params": [],
+        }
+        for apart in (False, True)
         for name, factor in factors.items()
         for decays in (True, False)
-    }
-    for owner_name, owner in model.named_modules():
+    }  # fmt: skip
+    modules = dict(model.named_modules())
+    aside = tuple(
+        f"{name}." for name, part in modules.items() if getattr(part, "clip_apart", False)
+    )
+    for owner_name, owner in modules.items():
+        apart = f"{owner_name}.".startswith(aside)
         for name, parameter in owner.named_parameters(owner_name, recurse=False):
             if parameter.requires_grad:
                 parts = name.split(".")
                 factor = next((part for part in reversed(parts) if part in lr_factors), None)
                 alone = factor == parts[-1]
                 decays = parts[-1].endswith("weight") and not type(owner).__name__.endswith(NORMS)
-                group = groups[factor, decays and not alone]
+                group = groups[factor, decays and not alone, apart]
                 group["params"].append(parameter)
-                if alone:
+                if alone or apart:
                     group["clip_apart"] = True
     return [group for group in groups.values() if group["params"]]
 

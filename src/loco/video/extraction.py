@@ -261,6 +261,8 @@ class _Folder:
             VideoError: the folder's files are of something else.
         """
         there = read_extraction(self.root)
+        if there is not None and not there.videos and not self.store.find_videos():
+            there = None  # of a run that made nothing
         if there is not None and there.identity != self.record.identity:
             raise VideoError(
                 f"{self.root}: holds features of {there.described}, these would be of "

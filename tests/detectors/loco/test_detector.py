@@ -137,7 +137,7 @@ def test_gradients_reach_every_parameter(attention: str) -> None:
         if hasattr(module, "rate"):
             module.rate = 0.0
     with torch.no_grad():
-        for parameter in model.decoder.regress.last.parameters():
+        for parameter in model.decoder.head.regress.last.parameters():
             parameter.abs_()  # a dead ReLU would pass nothing on
     losses = model.losses(make_batch([200, 64], truth))
     torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum().backward()

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from loco.detectors.loco.pairs import Chosen, PairRule
 from loco.errors import check_number
+from loco.nn.gradient_balance import GradientBalance
 from loco.nn.layers import full_precision
 from loco.nn.processes import gathered, processes
+from loco.structures import Batch, TimeGrid
 
 
 class CorrespondenceTarget(nn.Module, ABC):
     """Makes the in-video blocks of y from a mask (B, T): (B, T, T), 0 wherever a step is padding.
 
-    y is symmetric up to the normalisation of its rows, so that one target serves v→a and a→v.
+    y is symmetric up to the normalisation of its rows, so that one target serves v→a and a→v. Only
+    a target that is told in seconds asks for the grid.
     """
 
     @abstractmethod
-    def forward(self, mask: Tensor) -> Tensor: ...
+    def forward(self, mask: Tensor, grid: TimeGrid | None = None) -> Tensor: ...
 
     def logged(self) -> dict[str, Tensor]:
         """What is worth a curve over the training, by name, without gradient; nothing here."""
@@ -36,7 +41,7 @@ class CorrespondenceTarget(nn.Module, ABC):
 class DiagonalTarget(CorrespondenceTarget):
     """y_ii = 1: a step corresponds to the same step of the other modality alone."""
 
-    def forward(self, mask: Tensor) -> Tensor:
+    def forward(self, mask: Tensor, grid: TimeGrid | None = None) -> Tensor:
         return torch.diag_embed(mask.float())
 
 
@@ -51,7 +56,7 @@ class SoftenedTarget(CorrespondenceTarget):
         check_number("alpha", alpha, 0, 1, without="high")
         self.alpha = alpha
 
-    def forward(self, mask: Tensor) -> Tensor:
+    def forward(self, mask: Tensor, grid: TimeGrid | None = None) -> Tensor:
         others = mask.sum(1)[:, None, None] - 1
         share = self.alpha / others.clamp(min=1)
         diagonal = torch.where(others > 0, 1 - self.alpha, 1.0)
@@ -63,41 +68,55 @@ class GaussianTarget(CorrespondenceTarget):
     """y_ij = N(d_ij; 0, σ), d_ij = |i − j|/√2, the distance to the diagonal (Eq. 3–4).
 
     Args:
-        sigma: standard deviation in steps, or where it starts from.
+        sigma: standard deviation in steps or in seconds, or where it starts from.
         learnable: learn σ (kept positive by learning its logarithm), or keep it.
         normalize: scale each row of y to sum 1; without, y is the density as Eq. 3 has it.
+        unit: of σ; in `seconds` it means the same on every grid.
     """
 
     log_sigma: Tensor
 
     def __init__(
-        self, sigma: float = 1.0, *, learnable: bool = True, normalize: bool = True
+        self,
+        sigma: float = 1.0,
+        *,
+        learnable: bool = True,
+        normalize: bool = True,
+        unit: Literal["steps", "seconds"] = "steps",
     ) -> None:
         super().__init__()
         check_number("sigma", sigma, 0, without="low")
+        if unit not in ("steps", "seconds"):
+            raise ValueError(f"unit must be steps or seconds, got {unit!r}")
         log_sigma = torch.tensor(math.log(sigma))
         if learnable:
             self.log_sigma = nn.Parameter(log_sigma)
         else:
             self.register_buffer("log_sigma", log_sigma)
         self.normalize = normalize
+        self.unit = unit
 
     @property
     def sigma(self) -> Tensor:
-        """The standard deviation, in steps."""
+        """The standard deviation, in its unit."""
         return self.log_sigma.exp()
 
     def logged(self) -> dict[str, Tensor]:
-        """σ, in steps."""
-        return {"sigma": self.sigma.detach()}
+        """σ, in its unit."""
+        return {"sigma" if self.unit == "steps" else "sigma_seconds": self.sigma.detach()}
 
-    def forward(self, mask: Tensor) -> Tensor:
+    def forward(self, mask: Tensor, grid: TimeGrid | None = None) -> Tensor:
         step = torch.arange(mask.shape[1], device=mask.device, dtype=self.log_sigma.dtype)
         distance = (step[:, None] - step).abs() / math.sqrt(2)
-        log_density = -0.5 * (distance / self.sigma) ** 2
+        log_sigma = self.log_sigma
+        if self.unit == "seconds":
+            if grid is None:
+                raise ValueError("a σ in seconds needs the batch, for its grid")
+            log_sigma = log_sigma - math.log(grid.stride / grid.fps)
+        log_density = -0.5 * (distance / log_sigma.exp()) ** 2
         pairs = pair_mask(mask)
         if not self.normalize:
-            density = (log_density - self.log_sigma - 0.5 * math.log(2 * math.pi)).exp()
+            density = (log_density - log_sigma - 0.5 * math.log(2 * math.pi)).exp()
             return density * pairs
         masked = log_density.masked_fill(~pairs, torch.finfo(log_density.dtype).min)
         return masked.softmax(-1) * pairs
@@ -114,13 +133,22 @@ class CorrespondenceLoss(nn.Module):
     Args:
         dim: width D of the streams; they are compared in D/2 dimensions.
         target: makes y.
-        weight: λ.
+        weight: λ; with a balance that has a target, where it starts.
         divergence: `cross_entropy`, −Σ y log p as in Eq. 2, or `kl`, Σ y log (y/p); they differ
             in what a learnable target feels, not in what the features do.
         temperature: where the learnable τ starts. It is learnt as a logarithm, squashed by a tanh
             so that τ stays between 0.001 and 0.5.
         local: with several processes, compare a process's steps with its own alone, so that more
             processes mean fewer negatives; else with those of the whole batch, as one would.
+        balance: measures how much LCC pulls at the encoders beside the detector, and may set λ by
+            it; None is a fixed λ.
+        detach: learn to compare the encoders' outputs without teaching the encoders: a control, in
+            which the detector is exactly what it is without LCC.
+        pairs: which steps are compared, by the labels; None compares all.
+        projector: makes from D a module that maps D to D/2 channels, one for each stream.
+
+    Raises:
+        ValueError: a setting out of its range, or a balance of what has no pull.
     """
 
     temperature_range = (0.001, 0.5)
@@ -134,6 +162,10 @@ class CorrespondenceLoss(nn.Module):
         divergence: Literal["cross_entropy", "kl"] = "kl",
         temperature: float = 0.07,
         local: bool = False,
+        balance: GradientBalance | None = None,
+        detach: bool = False,
+        pairs: PairRule | None = None,
+        projector: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         if divergence not in ("cross_entropy", "kl"):
@@ -145,8 +177,16 @@ class CorrespondenceLoss(nn.Module):
         self.weight = weight
         self.divergence = divergence
         self.local = local
-        self.project_visual = nn.Linear(dim, dim // 2)
-        self.project_audio = nn.Linear(dim, dim // 2)
+        if balance is not None and (detach or weight == 0):
+            raise ValueError("a balance needs a weight over 0, and no detach: nothing pulls else")
+        self.balance = balance
+        self.detach = detach
+        self.clip_apart = (
+            detach or weight == 0
+        )  # what does not teach takes no share of the clipping
+        self.pairs = pairs
+        project = _linear_projector if projector is None else projector
+        self.project_visual, self.project_audio = project(dim), project(dim)
         middle, reach = self._log_range()
         self.log_temperature = nn.Parameter(
             torch.tensor(reach * math.atanh((math.log(temperature) - middle) / reach))
@@ -170,34 +210,58 @@ class CorrespondenceLoss(nn.Module):
             functional.normalize(self.project_audio(audio), dim=-1),
         )
 
-    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Compare every real step with every real step of the batch.
+    def forward(
+        self, visual: Tensor, audio: Tensor, mask: Tensor, batch: Batch | None = None
+    ) -> dict[str, Tensor]:
+        """Compare every real step with every real step of the batch, or those that `pairs` chooses.
 
         Args:
             visual, audio: the encoders' outputs, (B, T, D).
             mask: (B, T).
+            batch: whose outputs they are; asked for by `pairs`, and by a σ in seconds.
 
         Returns:
-            `loss_lcc`, λ·LCC, a scalar; and to look at, without gradient, `lcc/temperature` and
-            what the target logs, such as `lcc/sigma`.
+            `loss_lcc`, λ·LCC, a scalar; and to look at, without gradient, `lcc/temperature`, what
+            the target logs, such as `lcc/sigma`, and with a balance `lcc/gradient_ratio`, of λ·LCC
+            to the detector, and `lcc/weight`, λ.
         """
         temperature = self.temperature
+        weight: float | Tensor = self.weight
+        logged = {"temperature": temperature.detach()} | self.target.logged()
+        if self.detach:
+            visual, audio = visual.detach(), audio.detach()
+        if self.balance is not None:
+            weight = self.balance.weight(self.weight)
+            logged |= {"gradient_ratio": weight * self.balance.ratio, "weight": weight}
+            visual, audio = self.balance.watch((visual, audio), weight)
         with full_precision(visual):
-            dtype = self.project_visual.weight.dtype
+            dtype = next(self.project_visual.parameters()).dtype
             visual, audio = (x.float() for x in self.embed(visual.to(dtype), audio.to(dtype)))
-            target = self.target(mask)
+            target = self.target(mask, None if batch is None else batch.grid)
             in_video = visual @ audio.mT / temperature
-            to_audio, to_visual, count = self.partitions(visual[mask], audio[mask], temperature)
+            if self.pairs is None:
+                to_audio, to_visual, count = self.partitions(visual[mask], audio[mask], temperature)
+                pulled: float | Tensor = 0.0
+            else:
+                if batch is None:
+                    raise ValueError(
+                        "pairs are chosen by the events of a batch, which is not given"
+                    )
+                chosen = self.pairs(target, batch, local=self.local)
+                target, count = target * chosen.share, chosen.num_rows
+                to_audio, to_visual, pulled = self.chosen_partitions(
+                    visual[mask], audio[mask], temperature, chosen
+                )
             lcc = (
                 self.direction(in_video, to_audio, target, mask)
                 + self.direction(in_video.mT, to_visual, target, mask)
+                + pulled
             ) / (2 * count)
-        logged = {"temperature": temperature.detach()} | self.target.logged()
-        return {"loss_lcc": self.weight * lcc} | {f"lcc/{k}": v for k, v in logged.items()}
+        return {"loss_lcc": weight * lcc} | {f"lcc/{k}": v for k, v in logged.items()}
 
     def partitions(
         self, visual: Tensor, audio: Tensor, temperature: Tensor
-    ) -> tuple[Tensor, Tensor, float]:
+    ) -> tuple[Tensor, Tensor, float | Tensor]:
         """What a step is compared with: every step of the batch, those of other processes too.
 
         Args:
@@ -218,6 +282,17 @@ class CorrespondenceLoss(nn.Module):
             len(all_visual) / processes(),
         )
 
+    def chosen_partitions(
+        self, visual: Tensor, audio: Tensor, temperature: Tensor, chosen: Chosen
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same over the pairs that are chosen; and the loss of what is pulled, both ways."""
+        columns = torch.cat([visual, audio], dim=1)
+        all_visual, all_audio = (columns if self.local else gathered(columns)).chunk(2, dim=1)
+        kl = self.divergence == "kl"
+        to_audio, sees = chosen.compare(visual @ all_audio.mT / temperature, entropy=kl)
+        to_visual, hears = chosen.compare(audio @ all_visual.mT / temperature, entropy=kl)
+        return to_audio, to_visual, sees + hears
+
     def direction(
         self, in_video: Tensor, log_partition: Tensor, target: Tensor, mask: Tensor
     ) -> Tensor:
@@ -235,11 +310,17 @@ class CorrespondenceLoss(nn.Module):
         return loss
 
 
+def _linear_projector(dim: int) -> nn.Module:
+    return nn.Linear(dim, dim // 2)
+
+
 class NoCorrespondence(nn.Module):
     """No LCC: adds no loss and no parameters."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
 
-    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, visual: Tensor, audio: Tensor, mask: Tensor, batch: Batch | None = None
+    ) -> dict[str, Tensor]:
         return {}
