@@ -85,7 +85,7 @@ def test_what_cannot_be_drawn_costs_its_chart(rows: list[Row], tmp_path: Path) -
     page = tmp_path / "page.html"
     assert main(["tabulate", str(first.parent), "--html", str(page)]) == 0
     text = page.read_text("utf-8")
-    assert text.count("<svg") == 2  # mAP, and the validation of the other row
+    assert text.count("<svg") == 3  # mAP, and the curves of the other row
     assert "No chart of mistakes: KeyError" in text
     assert "No curves of" in text
     assert "could not convert string to float" in text
