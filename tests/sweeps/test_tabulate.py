@@ -22,6 +22,7 @@ from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.runs.cost import training_cost
+from loco.runs.paired import _of_common_seeds, over_seeds
 from loco.structures import TimeGrid
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import (
@@ -327,6 +328,25 @@ def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
     assert "| +15.00 (+" in cdp  # of metrics.json, the interval of predictions.json
     assert none.endswith("| – |")
     assert "less that of attention=fixed" in done.stdout
+    both = tabulate(sweep, "--reference", "attention=fixed", "--resamples", "50", "--over", "both")
+    assert "over the test videos and the seeds." in both.stdout
+    assert "| +15.00 (+" in both.stdout
+
+
+def test_seeds_are_drawn_anew_in_pairs() -> None:
+    """Where all videos agree, the interval is that of a mean over as many seeds."""
+    gaps = np.random.default_rng(0).normal(2.0, 3.0, size=(8, 1)).repeat(4000, 1)
+    means = over_seeds(gaps, np.random.default_rng(1))
+    assert means.mean() == pytest.approx(gaps.mean(), abs=0.1)
+    assert means.std() == pytest.approx(gaps[:, 0].std() / 8**0.5, rel=0.05)
+    alike = np.arange(4000.0).reshape(1, -1).repeat(8, 0)
+    assert np.allclose(over_seeds(alike, np.random.default_rng(1)), alike[0])
+    ours, theirs = _of_common_seeds(
+        np.array([4, 5, 6]), np.array([0, 1, 2]), ["3", "1", "0"], ["0", "1", "2"]
+    )
+    assert (ours.tolist(), theirs.tolist()) == ([5, 6], [1, 0])
+    with pytest.raises(LocoError, match="seeds 3 and 0"):
+        _of_common_seeds(np.array([4]), np.array([0]), ["3"], ["0"])
 
 
 def test_what_a_training_took(finished_run: Path) -> None:

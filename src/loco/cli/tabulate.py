@@ -33,11 +33,14 @@ def main(arguments: list[str]) -> int:
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("resampling test videos", total=args.resamples)
             groups = [[job.folder for job in row.finished] for row in rows]
+            seeds = [[job.seed for job in row.finished] for row in rows]
             found = differences(
-                groups, reference, args.resamples, args.seed, lambda: bar.advance(task)
-            )
+                groups, reference, args.resamples, args.seed, lambda: bar.advance(task),
+                seeds if args.over == "both" else None,
+            )  # fmt: skip
         gaps = {i: Difference(*of_row) for i, of_row in found.items()}
-        table = Table(rows, table.columns, gaps, reference)
+        over = "the test videos" + " and the seeds" * (args.over == "both")
+        table = Table(rows, table.columns, gaps, reference, over)
     if args.html is not None:
         from loco.sweeps.report import write_sweep_report  # here, as it imports matplotlib
 
@@ -85,6 +88,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE,…",
         help="also show each row's difference to this one, with a 95%% bootstrap interval over the "
         "test videos; reads predictions.json and the annotation file that config.yaml names",
+    )
+    add(
+        "--over",
+        choices=("videos", "both"),
+        default="videos",
+        help="what the interval is of: the choice of the test videos, or of these and of the "
+        "seeds, of which those count that a row shares with the reference (default: %(default)s)",
     )
     add("--resamples", type=int, default=1000, help="of the bootstrap (default: %(default)s)")
     add("--seed", type=seed, default=0, help="of the bootstrap (default: %(default)s)")

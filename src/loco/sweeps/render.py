@@ -138,7 +138,7 @@ def _caption(table: Table) -> str:
     if table.differences is not None and table.reference is not None:
         text += (
             f" Δ: Avg. less that of {table.rows[table.reference].name}, with a 95 % bootstrap "
-            "interval over the test videos."
+            f"interval over {table.over}."
         )
     return text
 

@@ -142,7 +142,7 @@ def _table(table: Table) -> str:
     unit = "mAP in percent; " if table.columns[-1].result == "mAP" else ""
     caption = f"{unit}mean ± sample standard deviation over the seeds, the best in bold."
     if table.reference is not None:
-        caption += " Δ: with a 95 % bootstrap interval over the test videos."
+        caption += f" Δ: with a 95 % bootstrap interval over {table.over}."
     return (
         f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table>"

@@ -265,12 +265,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Table:
-    """What is rendered."""
+    """What is rendered; `over` says what the intervals of the differences are of."""
 
     rows: Sequence[Row]
     columns: Sequence[Column]
     differences: Mapping[int, Difference] | None = None
     reference: int | None = None
+    over: str = "the test videos"
 
     @property
     def keys(self) -> list[str]:
