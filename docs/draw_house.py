@@ -14,6 +14,7 @@ PICTURE = Path(__file__).with_name("house.svg")
 
 LIVES = {
     "errors": "what goes wrong, told to users in a line",
+    "files": "written whole or not at all",
     "structures": "what flows: TimeGrid, Events, Sample, Batch",
     "nn": "parts of several nets: layers, attention, blocks",
     "detection": "assignment, losses, decoding, suppression",
@@ -28,9 +29,10 @@ LIVES = {
     "cli": "the command loco",
 }
 HUES = {
-    "errors": "ground", "structures": "ground", "nn": "parts", "detection": "parts",
-    "detectors": "parts", "data": "data", "video": "data", "evaluation": "judge",
-    "training": "train", "runs": "train", "reporting": "look", "sweeps": "look", "cli": "look",
+    "errors": "ground", "files": "ground", "structures": "ground", "nn": "parts",
+    "detection": "parts", "detectors": "parts", "data": "data", "video": "data",
+    "evaluation": "judge", "training": "train", "runs": "train", "reporting": "look",
+    "sweeps": "look", "cli": "look",
 }  # fmt: skip
 
 STYLE = """

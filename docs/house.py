@@ -16,8 +16,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "src" / "loco"
 
 ROOMS = (
-    "errors", "structures", "nn", "detection", "detectors", "data", "video", "evaluation",
-    "training", "runs", "reporting", "sweeps", "cli",
+    "errors", "files", "structures", "nn", "detection", "detectors", "data", "video",
+    "evaluation", "training", "runs", "reporting", "sweeps", "cli",
 )  # fmt: skip
 """From the ground up: each imports only rooms listed before it."""
 

@@ -26,10 +26,10 @@ from loco.training.module import LocalizationModule
 ROOT = Path(__file__).parents[1]
 
 TINY_DATA = [
-    "+data.generator.num_videos=[12,4,5]",
-    "+data.generator.num_classes=3",
-    "+data.generator.visual_channels=[4,3]",
-    "+data.generator.audio_channels=[5]",
+    "data.generator.num_videos=[12,4,5]",
+    "data.generator.num_classes=3",
+    "data.generator.visual_channels=[4,3]",
+    "data.generator.audio_channels=[5]",
     "data.batch_size=4",
 ]
 TINY_MODEL = ["model.dim=16", "model.heads=2"]

@@ -215,3 +215,14 @@ def test_the_figure_of_a_small_data_set() -> None:
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["Duration of a video", "Length of an event", "Events and classes in a video",
                       "Events of a class"]  # fmt: skip
+
+
+def test_the_figure_names_data_set_and_classes() -> None:
+    videos = [video("v", 10, "train", (0, 4, 0), (3, 5, 1)), video("w", 10, "test", (1, 2, 1))]
+    annotations = Annotations(videos, ["playing violin", "playing cello"])
+    figure = plot_data(annotations, advise(annotations, GRID), "mine.json")
+    assert figure.get_suptitle() == "mine.json"
+    *_, axes = figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == annotations.class_names
+    widths = [[bar.get_width() for bar in bars] for bars in axes.containers]
+    assert widths == [[1, 1], [0, 1]]

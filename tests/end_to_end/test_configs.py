@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,17 @@ def test_the_shared_data_settings_are_the_defaults_of_the_class() -> None:
                  "test_split", "pin_memory"):  # fmt: skip
         assert config[name] == defaults[name], name
     assert tuple(config.crop_ratio) == defaults["crop_ratio"]
+
+
+@pytest.mark.parametrize("data", ["synthetic", "synthetic_tasks"])
+def test_the_generator_in_yaml_is_the_one_in_python(data: str) -> None:
+    """Every field stands there, so that none needs a `+`."""
+    config = compose_config("train", [f"data={data}", "output_dir=x"]).data
+    fields = asdict(SyntheticConfig())
+    assert set(config.generator) - {"_target_"} == set(fields)
+    assert instantiate(config.generator) == SyntheticConfig()
+    for of_task in config.get("sets", {}).values():
+        assert of_task.generator == config.generator
 
 
 def test_every_part_works_without_hydra() -> None:

@@ -8,6 +8,7 @@ others are run in a tiny form: small data, a narrow model, one epoch, and of a s
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pkgutil
@@ -30,6 +31,7 @@ from omegaconf import OmegaConf
 from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
 from loco import cli
 from loco.cli.configs import find_layout
+from loco.runs.overrides import readable_words
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 A_SWEEP = re.compile(r"multirun/train/(?:<time>|…|[\d_-]+)")
@@ -117,12 +119,37 @@ def test_there_are_pages_and_commands() -> None:
     assert len(RUNNABLE) > 15
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link into a page may name: its headings, as GitHub and the site make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
+    """Pages, their headings, and pictures."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.S | re.M)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if not re.match(r"https?://", target):
-            assert (page.parent / target.partition("#")[0]).exists(), target
+            name, _, anchor = target.partition("#")
+            linked = page.parent / name if name else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
+
+
+def test_pictures_are_shown_and_small() -> None:
+    """Each one in a page, with words for those who do not see it; less than 1 MB in all."""
+    shown = [
+        (text, (page.parent / target).resolve())
+        for page in PAGES
+        for text, target in re.findall(r"!\[(.*?)\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    ]
+    assert all(len(text) > 20 for text, _ in shown)
+    pictures = list((ROOT / "docs" / "figures").iterdir())
+    assert len(pictures) >= 5
+    assert {file.name for file in pictures} <= {file.name for _, file in shown}
+    assert sum(file.stat().st_size for file in pictures) < 1e6
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -201,6 +228,36 @@ def test_trainings_compose(command: Command) -> None:
     words = [A_SWEEP.sub("somewhere", word).replace("…", "somewhere") for word in words]
     config = compose_config("train", [*first_job(words), "output_dir=somewhere"])
     assert config.model
+
+
+class Parsed(Exception):
+    """A command's words were understood."""
+
+
+def test_other_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that need something fetched; those with a reader's own settings are run below."""
+    understand = argparse.ArgumentParser.parse_args
+
+    def parse(self: argparse.ArgumentParser, words: list[str] | None = None) -> None:
+        raise Parsed(understand(self, words))
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_conf").mkdir()
+    seen = set()
+    for command in {c.text: c for c in OURS}.values():
+        words = command.words[2:]
+        if command.name == "train" or "PYTHONPATH" in command.environment or "--help" in words:
+            continue
+        seen.add(command.name)
+        if (ROOT / "conf" / f"{command.name}.yaml").is_file():
+            readable = [word.replace("…", "somewhere") for word in readable_words(words)]
+            assert compose_config(command.name, readable), command
+        else:
+            with pytest.raises(Parsed):
+                cli.main([command.name, *words])
+    assert seen >= {"evaluate", "predict", "extract", "convert", "describe", "make-synthetic",
+                    "models", "report", "score", "tabulate", "dashboard"}  # fmt: skip
 
 
 # -- what is not -----------------------------------------------------------------------------------
@@ -287,10 +344,9 @@ def write_files(page: Path, folder: Path) -> None:
         file.write_text(text, "utf-8")
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/own_data.md"])
-def test_the_example_of_own_data_composes(name: str, tmp_path: Path) -> None:
+def test_the_example_of_own_data_composes(tmp_path: Path) -> None:
     """In a folder of the reader's own, and `loco describe` finds its layout there."""
-    text = (ROOT / name).read_text("utf-8")
+    text = (ROOT / "docs" / "own_data.md").read_text("utf-8")
     (block,) = re.findall(r"`my_conf/data/mine\.yaml`.*?```yaml\n(.*?)^ *```", text, re.S | re.M)
     file = tmp_path / "my_conf" / "data" / "mine.yaml"
     file.parent.mkdir(parents=True)

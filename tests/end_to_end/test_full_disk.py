@@ -13,19 +13,27 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
+from lightning.pytorch.loggers import CSVLogger
 
+from clips import tone, write_clip
 from helpers import tiny_config
 from loco.cli import main
+from loco.data.extraction import ExtractedVideo, Extraction, write_extraction
+from loco.data.synthetic.tasks import write_task
 from loco.errors import LocoError, OutputError
+from loco.files import write_text
 from loco.reporting.figures import plot_map, save_figure
 from loco.reporting.report import write_report
 from loco.runs.export import FORMATS, write_predictions
-from loco.runs.files import write_text
+from loco.runs.logs import continue_log
 from loco.runs.results import write_json
 from loco.runs.train import train
 from loco.structures import Events
+from loco.training.callbacks import BestCheckpoint
+from loco.video.playable import remux
 
 
 @pytest.fixture
@@ -42,6 +50,17 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 EVENTS = Events(torch.tensor([[0.0, 1.0]]).double().repeat(500, 1), torch.zeros(500).long(),
                 torch.ones(500).double())  # fmt: skip
+
+
+def take_best_along(run: Path, folder: Path) -> None:
+    """As a resumed run does that writes elsewhere."""
+    callback = BestCheckpoint(str(folder))
+    callback.best_model_score = torch.tensor(0.5)
+    trainer = lightning.Trainer(logger=False, enable_progress_bar=False)
+    trainer._checkpoint_connector._ckpt_path = run / "checkpoints" / "last.ckpt"
+    callback.on_fit_start(trainer, None)
+
+
 WRITERS: dict[str, Callable[[Path, Path], object]] = {
     **{
         name: lambda folder, run, name=name: write_predictions(
@@ -51,6 +70,13 @@ WRITERS: dict[str, Callable[[Path, Path], object]] = {
     },
     "text": lambda folder, run: write_text(folder / "a.txt", "é" * 9000),
     "json": lambda folder, run: write_json(folder / "a.json", ["é"] * 9000),
+    "task": lambda folder, run: write_task(run, "audio"),
+    "record": lambda folder, run: write_extraction(
+        folder, Extraction({}, {}, {}, {}, {"a": ExtractedVideo("é" * 9000, 1, 1.0, 1)})
+    ),
+    "log": lambda folder, run: continue_log([CSVLogger(folder, "", "")], run / "long", 10**6),
+    "best": lambda folder, run: take_best_along(run, folder),
+    "film": lambda folder, run: remux(run / "a.mkv", folder / "a.mp4"),
     "figure": lambda folder, run: save_figure(plot_map({"a": {"mAP@0.5": 0.1}}), folder / "a"),
     "report": lambda folder, run: write_report(run),
     "table": lambda folder, run: main(["tabulate", str(run), "--html", str(folder / "a.html")]),
@@ -73,6 +99,14 @@ def run(finished_run: Path, synthetic_root: Path, tmp_path_factory: pytest.TempP
     (folder / ".hydra" / "hydra.yaml").write_text("hydra: {runtime: {choices: {}}}")
     source = (synthetic_root / "annotations.json").read_bytes()
     (folder / "annotations.json").write_bytes(source)
+    (folder / "sources.json").write_bytes((synthetic_root / "sources.json").read_bytes())
+    best = folder / "checkpoints" / "best.ckpt"
+    best.parent.mkdir()
+    best.write_bytes(bytes(9000))
+    long = folder / "long" / "logs" / "metrics.csv"
+    long.parent.mkdir(parents=True)
+    long.write_text("step,loss\n" + "".join(f"{step},0.5\n" for step in range(900)))
+    write_clip(folder / "a.mkv", sound=tone(0, 1))
     return folder
 
 
@@ -116,8 +150,8 @@ def test_a_training_says_so(synthetic_root: Path, tmp_path: Path, limit: int) ->
     train(tiny_config(synthetic_root, tmp_path / "made", "trainer.max_epochs=0"))  # the data
     overrides = [
         "train", f"data.root={synthetic_root}", f"hydra.run.dir={tmp_path / 'run'}",
-        "+data.generator.num_videos=[12,4,5]", "+data.generator.num_classes=3",
-        "+data.generator.visual_channels=[4,3]", "+data.generator.audio_channels=[5]",
+        "data.generator.num_videos=[12,4,5]", "data.generator.num_classes=3",
+        "data.generator.visual_channels=[4,3]", "data.generator.audio_channels=[5]",
         "data.batch_size=4", "model.dim=16", "model.heads=2", "trainer.max_epochs=2",
         "trainer.accelerator=cpu", "callbacks.progress=null", "hydra.output_subdir=null",
         "trainer.log_every_n_steps=1", "hydra/job_logging=none",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from random import Random
 
@@ -129,6 +130,26 @@ def test_slurm_queues_a_job_again_and_it_goes_on(
     assert done.code == 0, done.out
     assert "resuming from" in done.out
     assert_same_training(whole, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_submitit_queues_a_job_again_and_it_goes_on(
+    whole: Path, synthetic_root: Path, tmp_path: Path
+) -> None:
+    """By its local executor, which has the same handler as the one of SLURM."""
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    stop = "+callbacks.stop={_target_: helpers.SignalAt, name: SIGUSR2, epoch: 1, batch: 0}"
+    done = run_loco(
+        "train", "-m", "hydra/launcher=submitit_local", f"data.root={synthetic_root}", *SETTINGS,
+        stop, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=job", cwd=tmp_path,
+        PYTHONPATH=os.pathsep.join([*filter(None, sys.path)]),
+    )  # fmt: skip
+    assert done.code == 0, done.out
+    (log,) = (tmp_path / "sweep").rglob("*_log.err")
+    told = log.read_text(encoding="utf-8")
+    assert told.index("SIGUSR2: ends after this batch, and saves") < told.index("Caught signal")
+    (last,) = (tmp_path / "sweep").rglob("last.ckpt")
+    assert_same_training(whole, last.parents[1])
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:

@@ -56,7 +56,7 @@ def test_two_runs_of_a_seed_are_the_same(folder: Path) -> None:
 
 def test_what_is_noted(folder: Path) -> None:
     start = last_start(folder / "first")
-    assert start["command"].startswith("loco train '+data.generator.num_videos=[12,4,5]' ")
+    assert start["command"].startswith("loco train 'data.generator.num_videos=[12,4,5]' ")
     assert start["ended"] == "finished"
     assert 0 < start["seconds"] < 600
     assert start["began"][:2] == "20"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import DictConfig
 
-from helpers import QUIET, TINY_DATA, Stopped, compose_config
+from helpers import QUIET, ROOT, TINY_DATA, Stopped, compose_config
 from loco.errors import CheckpointError, LocoError, SettingError
 from loco.runs import train_tasks
 from loco.runs.checkpoints import load_module
@@ -109,6 +112,35 @@ def test_what_does_not_fit_is_told(trained: Path, synthetic_root: Path, tmp_path
         train_tasks.train(single)
     with pytest.raises(LocoError, match="train_tasks"):
         train(at(synthetic_root, tmp_path / "d"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_all_tasks_as_one_with_the_same_global_batch(tmp_path: Path) -> None:
+    settings = [*TINY_DATA, *SMALL, *QUIET, "trainer.max_epochs=2", "model.drop_path=0"]
+    given = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+    states, metrics = [], []
+    for name, words in {
+        "one": ["data.batch_size=4"],
+        "two": ["data.batch_size=2", "trainer=ddp", "trainer.devices=2"],
+    }.items():
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / "train.py"), "experiment=uniav_at",
+             f"data.root={tmp_path / 'data'}", f"output_dir={tmp_path / name}",
+             "trainer.accelerator=cpu", *settings, *words],
+            env=os.environ | given, capture_output=True, text=True, timeout=400, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        last = tmp_path / name / "checkpoints" / "last.ckpt"
+        states.append(torch.load(last, weights_only=True)["state_dict"])
+        metrics.append(json.loads((tmp_path / name / "metrics.json").read_text()))
+    one, two = states
+    for name, expected in one.items():
+        # what is added to all keys alike changes nothing: its gradient is rounding
+        tolerance = 1e-4 if name.endswith("key.linear.bias") else 1e-5
+        torch.testing.assert_close(two[name], expected, rtol=1e-4, atol=tolerance, msg=name)
+    for task in TASKS:
+        got, expected = (whole["tasks"][task]["mAP"] for whole in reversed(metrics))
+        assert got == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.slow

@@ -189,6 +189,15 @@ def test_films_or_files(trained: Path, tmp_path: Path) -> None:
         predict(prediction(trained, tmp_path / "a", *both))
 
 
+@pytest.mark.parametrize("task", [predict, extract])
+def test_a_switch_is_true_or_false(task: Any, tmp_path: Path) -> None:
+    needed = "ckpt_path=x" if task is predict else f"root={tmp_path / 'features'}"
+    words = ["videos=x", "recursive=no", needed, f"output_dir={tmp_path / 'out'}"]
+    with pytest.raises(SettingError, match="recursive=no: expected true or false"):
+        task(compose_config(task.__name__, words))
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_without_a_record_are_warned_of(
     trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

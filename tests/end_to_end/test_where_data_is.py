@@ -4,11 +4,13 @@ checkpoint's."""
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from helpers import QUIET, TINY_MODEL, Composer, compose_config
@@ -144,3 +146,12 @@ def test_data_that_was_made_is_trained_on_by_its_folder_alone(tmp_path: Path) ->
     run = RunFolder(tmp_path / "run")
     assert len(run.test_videos) == 3
     assert run.annotations.class_names == ["baby crying", "cat meowing", "dog howling"]
+
+    words = [f"data.root={root}", "data.generator.num_classes=4", "output_dir=x"]
+    with pytest.raises(LocoError, match="was made with other settings") as caught:
+        instantiate(compose_config("train", words).data).prepare_data()
+    repair = str(caught.value).partition("take it with ")[2].partition(", choose")[0]
+    words += shlex.split(repair)  # as pasted behind the same command
+    assert "data.generator.audio_channels=[5]" in words
+    data = instantiate(compose_config("train", words).data)
+    assert not data.make().created

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from clips import flash, steady, tone, write_clip
+from clips import av, brightness, flash, steady, tone, turn, write_clip
 from helpers import count, open_page
+from loco.errors import VideoError
 from loco.runs.player import write_captioned, write_page
 from loco.structures import Events
 from loco.video.container import probe
-from loco.video.playable import how_to_play
+from loco.video.playable import encode, how_to_play, remux
 from loco.video.reader import VideoReader
 
 NAMES = ["flash </script>", "tone & more"]
@@ -61,6 +62,7 @@ def data_of(page: Path) -> dict[str, Any]:
 
 def test_what_browsers_play(films: dict[str, Path]) -> None:
     how = {name: how_to_play(probe(path), path) for name, path in films.items()}
+    assert how_to_play(probe(films["plain"]), Path("x.mov")) == "remux"
     assert how == {"plain": "as it is", "matroska": "remux", "old": "encode", "web": "as it is"}
 
 
@@ -72,6 +74,55 @@ def test_the_page_names_films_by_relative_paths(page: Path, films: dict[str, Pat
     assert "written anew" in videos["old"]["note"]
     assert "same pictures and sound" in videos["matroska"]["note"]
     assert videos["plain"]["note"] == ""
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("vfr.mkv", {"times": [Fraction(n, 6) for n in range(12)]
+                 + [2 + Fraction(n, 30) for n in range(60)], "time_base": Fraction(1, 1000)}),
+    ("camera.ts", {}), ("late.mkv", {"sound_from": 0.5, "time_base": Fraction(1, 1000)}),
+    ("phone.mov", {}),
+])  # fmt: skip
+def test_what_is_not_written_anew_is_the_same(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Pictures in another order than they are shown, times that do not begin at 0, turned ones."""
+    sound = tone(1 - options.get("sound_from", 0), 4)
+    film = write_clip(tmp_path / name, flash(1, size=(48, 96)), **{
+        "times": steady(4), "sound": sound, **H264, **options,
+    })  # fmt: skip
+    if name == "phone.mov":
+        turn(film)
+    assert how_to_play(probe(film), film) == "remux"
+    remux(film, tmp_path / "copy.mp4")
+    before, after = (list(VideoReader(f).pictures(25)) for f in (film, tmp_path / "copy.mp4"))
+    assert before[0].shown_size == after[0].shown_size
+    apart = brightness(before)[: len(after)] - brightness(after)[: len(before)]
+    assert np.abs(apart).max() < 1
+    assert len(before) == pytest.approx(len(after), abs=4)  # how long the last one lasts
+    for path in (film, tmp_path / "copy.mp4"):
+        wave = np.concatenate(list(VideoReader(path).sound(16_000)))
+        assert np.argmax(np.abs(wave) > 0.2) / 16_000 == pytest.approx(1, abs=0.03)
+
+
+def test_an_avi_file_is_written_anew(tmp_path: Path) -> None:
+    """H.264 in it would be a matter of copying, but for the times that AVI does not have."""
+    film = write_clip(tmp_path / "x.avi", flash(1), steady(4), tone(1, 4), sound_codec="mp3",
+                      time_base=Fraction(1, 25), **H264)  # fmt: skip
+    assert how_to_play(probe(film), film) == "encode"
+    with pytest.raises(VideoError, match=r"x\.avi: cannot be written as .*/none/x\.mp4 \("):
+        encode(film, tmp_path / "none" / "x.mp4", probe(film))
+
+
+def test_sound_lies_beside_its_pictures(page: Path) -> None:
+    """In the file: a browser that plays would have to jump otherwise."""
+    with av.open(str(page.parent / "films" / "old.mp4")) as copy:
+        times = [(p.stream.type, float(p.pts * p.time_base)) for p in copy.demux() if p.size]
+    seen = [time for kind, time in times if kind == "video"]
+    assert 90 < len(seen) < 110
+    assert all(
+        abs(time - max([0.0, *(t for k, t in times[:i] if k == "video")])) < 0.5
+        for i, (kind, time) in enumerate(times) if kind == "audio"
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["matroska", "old"])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from helpers import count, inside, open_page
+from loco.cli import main
 from loco.sweeps.report import write_sweep_report
 from loco.sweeps.summary import label, mean_metrics, row_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Job, Row, Table
@@ -73,6 +74,21 @@ def test_a_sweep_without_results(tmp_path: Path) -> None:
     text = write_sweep_report(table, tmp_path / "sweep.html", "sweep").read_text("utf-8")
     assert "0 (2 unfinished)" in text
     assert "<svg" not in text
+
+
+def test_what_cannot_be_drawn_costs_its_chart(rows: list[Row], tmp_path: Path) -> None:
+    """A damaged log and a damaged diagnosis; the rest is there, and the page says what is not."""
+    first, second = (row.finished[0].folder for row in rows)
+    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
+    metrics = json.loads((second / "metrics.json").read_text())
+    (second / "metrics.json").write_text(json.dumps(metrics | {"diagnosis": {"tiou": 0.5}}))
+    page = tmp_path / "page.html"
+    assert main(["tabulate", str(first.parent), "--html", str(page)]) == 0
+    text = page.read_text("utf-8")
+    assert text.count("<svg") == 2  # mAP, and the validation of the other row
+    assert "No chart of mistakes: KeyError" in text
+    assert "No curves of" in text
+    assert "could not convert string to float" in text
 
 
 @pytest.mark.slow

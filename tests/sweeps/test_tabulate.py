@@ -18,16 +18,19 @@ import torch
 from torch import nn
 
 from helpers import ROOT, make_job
+from loco.cli.tabulate import main
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.runs.cost import training_cost
-from loco.runs.paired import _of_common_seeds, over_seeds
+from loco.runs.paired import _read, differences
+from loco.runs.run_folder import RunFolder
 from loco.structures import TimeGrid
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.tabulate import (
     COST_COLUMNS,
     MAP_COLUMNS,
+    Difference,
     Job,
     Row,
     Table,
@@ -92,6 +95,35 @@ def test_csv(sweep: Path) -> None:
     assert float(rows[0]["mAP"]) == pytest.approx(0.34)
     assert float(rows[0]["mAP deviation"]) == pytest.approx(statistics.stdev([0.29, 0.39]))
     assert (rows[2]["seeds"], rows[2]["failed"], rows[2]["mAP"]) == ("0", "1", "")
+
+
+def test_json_and_data_frames_have_the_same_numbers(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = table_of(sweep)
+    rows = json.loads(RENDERERS["json"](table))
+    read = csv.DictReader(io.StringIO(RENDERERS["csv"](table)))
+    assert [dict(row) for row in read] == [
+        {key: "" if value is None else str(value) for key, value in row.items()} for row in rows
+    ]
+    assert [(row["attention"], row["seeds"], row["failed"]) for row in rows] == [
+        ("fixed", 2, 0), ("cdp", 1, 1), ("none", 0, 1),
+    ]  # fmt: skip
+    assert rows[2]["mAP"] is None
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(LocoError, match="pip install pandas"):
+        table.to_dataframe()
+    monkeypatch.delitem(sys.modules, "pandas")
+    pytest.importorskip("pandas")
+    frame = table.to_dataframe()
+    assert list(frame.columns) == list(rows[0])
+    assert frame["mAP"].tolist()[:2] == [rows[0]["mAP"], rows[1]["mAP"]]
+    assert frame["mAP"].isna().tolist() == [False, False, True]
+    assert frame["mAP deviation"].dtype == frame["mAP"].dtype == float
+    gaps = {1: Difference(0.1, -0.1, 0.2)}
+    compared = Table(table.rows, table.columns, gaps, 0).to_dataframe()
+    assert compared["difference high"].isna().tolist() == [True, False, True]
+    assert compared["difference low"][1] == -0.1
 
 
 def test_several_sweeps_share_their_rows(sweep: Path, tmp_path: Path) -> None:
@@ -279,9 +311,9 @@ def test_the_script(sweep: Path, tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
-    """The whole way: predictions and annotations from files; a better run is seen to be better."""
+@pytest.fixture
+def predicted(sweep: Path, tmp_path: Path) -> Path:
+    """The same, with predictions and annotations as files; those of `cdp` are the better ones."""
     random = np.random.default_rng(0)
     database = {
         f"v{i}": {
@@ -320,7 +352,39 @@ def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
             },
         }  # fmt: skip
         (job.folder / "config.yaml").write_text(json.dumps({"data": data}))
-    done = tabulate(sweep, "--reference", "attention=fixed", "--resamples", "50")
+    return sweep
+
+
+def test_intervals_over_seeds_too(predicted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Against a plain loop over resamples; the baselines are rows of their own."""
+    rows = make_rows(read_jobs([predicted]))
+    groups = [[job.folder for job in row.finished] for row in rows]
+    videos, both = (
+        differences(groups, 1, 40, over_seeds=over_seeds, baselines=True)
+        for over_seeds in (False, True)
+    )
+    assert set(both) == {0, 3}  # no training videos, so no constant predictor
+    assert both[3] == videos[3]  # neither side has a second seed
+    assert both[0][0] == videos[0][0]
+    assert both[0][1:] != videos[0][1:]
+    values = resampled(_read([RunFolder(f) for group in groups for f in group]), 40, 0)
+    draws = np.random.default_rng(0).integers(2, size=(2, 40))
+    gaps = [(values[a, i] + values[b, i]) / 2 - values[2, i] for i, (a, b) in enumerate(draws.T)]
+    assert both[0][1:] == pytest.approx(np.percentile(gaps, [2.5, 97.5]))
+    words = ["--reference", "attention=cdp", "--resamples", "40", "--over-seeds", "--baselines"]
+    assert main([str(predicted), *words]) == 0
+    table = capsys.readouterr().out
+    oracle = next(line for line in table.splitlines() if line.startswith("| oracle of video"))
+    assert oracle.startswith("| oracle of video-level classes | – | ")
+    assert "interval over the test videos and the seeds." in table
+    with pytest.raises(LocoError, match="--over-seeds is of the intervals"):
+        main([str(predicted), "--over-seeds"])
+
+
+@pytest.mark.slow
+def test_paired_differences(predicted: Path) -> None:
+    """The whole way: predictions and annotations from files; a better run is seen to be better."""
+    done = tabulate(predicted, "--reference", "attention=fixed", "--resamples", "50")
     assert done.returncode == 0, done.stderr
     header, _, fixed, cdp, none = done.stdout.splitlines()[:5]
     assert header.endswith("| Δ Avg. |")
@@ -328,25 +392,6 @@ def test_paired_differences(sweep: Path, tmp_path: Path) -> None:
     assert "| +15.00 (+" in cdp  # of metrics.json, the interval of predictions.json
     assert none.endswith("| – |")
     assert "less that of attention=fixed" in done.stdout
-    both = tabulate(sweep, "--reference", "attention=fixed", "--resamples", "50", "--over", "both")
-    assert "over the test videos and the seeds." in both.stdout
-    assert "| +15.00 (+" in both.stdout
-
-
-def test_seeds_are_drawn_anew_in_pairs() -> None:
-    """Where all videos agree, the interval is that of a mean over as many seeds."""
-    gaps = np.random.default_rng(0).normal(2.0, 3.0, size=(8, 1)).repeat(4000, 1)
-    means = over_seeds(gaps, np.random.default_rng(1))
-    assert means.mean() == pytest.approx(gaps.mean(), abs=0.1)
-    assert means.std() == pytest.approx(gaps[:, 0].std() / 8**0.5, rel=0.05)
-    alike = np.arange(4000.0).reshape(1, -1).repeat(8, 0)
-    assert np.allclose(over_seeds(alike, np.random.default_rng(1)), alike[0])
-    ours, theirs = _of_common_seeds(
-        np.array([4, 5, 6]), np.array([0, 1, 2]), ["3", "1", "0"], ["0", "1", "2"]
-    )
-    assert (ours.tolist(), theirs.tolist()) == ([5, 6], [1, 0])
-    with pytest.raises(LocoError, match="seeds 3 and 0"):
-        _of_common_seeds(np.array([4]), np.array([0]), ["3"], ["0"])
 
 
 def test_what_a_training_took(finished_run: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +25,7 @@ from loco.video.extraction import extract_videos
 from loco.video.extractor import Extractor
 from loco.video.reader import VideoReader
 from loco.video.sources import find_videos, take_shard
+from loco.video.windows import num_steps
 
 
 class Brightness:
@@ -120,6 +122,59 @@ def test_pictures_are_decoded_once_for_all_encoders(films: dict[str, Path], tmp_
     np.testing.assert_array_equal(found.arrays["{id}_v1.npy"], alone.arrays["{id}_v0.npy"])
     np.testing.assert_array_equal(found.arrays["{id}_v0.npy"], found.arrays["{id}_v2.npy"])
     assert set(found.seconds) == {"decode", "resize", "see", "sound", "hear"}
+
+
+def test_films_are_done_at_once(films: dict[str, Path], tmp_path: Path) -> None:
+    """Neither goes on before the other one has begun."""
+    both, begun = threading.Barrier(2, timeout=30), set()
+
+    def progress(video_id: str, seconds: float, done: bool) -> None:
+        if video_id not in begun:
+            begun.add(video_id)
+            both.wait()
+
+    two = {name: films[name] for name in ("v0", "v1")}
+    assert len(extract_videos(two, tmp_path, extractor(), workers=2, progress=progress).made) == 2
+
+
+def test_decoding_goes_on_while_pictures_are_looked_at(
+    films: dict[str, Path], tmp_path: Path
+) -> None:
+    """The first pictures are not done with before the film is decoded well beyond them."""
+    beyond = threading.Event()
+
+    class Waiting(Brightness):
+        def look(self, pictures: np.ndarray) -> np.ndarray:
+            assert beyond.wait(30), "decoding waits for the pictures to be looked at"
+            return super().look(pictures)
+
+    def progress(video_id: str, seconds: float, done: bool) -> None:
+        if seconds > 2.5:  # the first block of 16 pictures, each fourth moment, ends at 2.4 s
+            beyond.set()
+
+    one = {"v1": films["v1"]}
+    summary = extract_videos(
+        one, tmp_path, extractor(Waiting()), workers=1, progress=progress
+    )  # fmt: skip
+    assert summary.made == ["v1"]
+
+
+@pytest.mark.slow
+def test_memory_of_an_extraction_stays_flat(tmp_path: Path) -> None:
+    """Of half an hour no more is held than of a minute, but for the features themselves."""
+    import resource
+
+    for name, minutes in (("short", 1), ("long", 30)):
+        sound = np.tile(tone(4, 6), 10 * minutes)
+        write_clip(tmp_path / f"{name}.mp4", flash(4), steady(60 * minutes), sound)
+    peak = []
+    for name in ("short", "long"):
+        extract_videos({name: tmp_path / f"{name}.mp4"}, tmp_path / "f", extractor(), workers=2)
+        peak.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    assert peak[1] - peak[0] < 20_000  # KiB
+    record = read_extraction(tmp_path / "f")
+    assert record is not None
+    assert record.videos["long"].steps == num_steps(1800 * 25, extractor().grid)
 
 
 def test_what_is_there_is_kept_and_what_changed_is_made_again(
@@ -227,6 +282,22 @@ def test_which_videos_are_meant(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(VideoError, match="expected videos, found none"):
         find_videos(tmp_path / "none")
+    names = ["with spaces 🎉 #1 50%.mp4", "b.MP4"]
+    (tmp_path / "list.txt").write_bytes("\r\n".join(names).encode() + b"\r\n")
+    assert list(find_videos(tmp_path / "list.txt")) == ["b", "with spaces 🎉 #1 50%"]
+    (tmp_path / "list.txt").write_text("https://example.com/x.mp4")
+    for given in ("https://example.com/x.mp4", tmp_path / "list.txt", ["a.mp4", "rtsp://x/y"]):
+        with pytest.raises(VideoError, match=r"//.*: an address; .* fetch it first"):
+            find_videos(given)
+
+
+def test_a_folder_in_which_nothing_was_made_takes_another_kind(
+    films: dict[str, Path], tmp_path: Path
+) -> None:
+    extract_videos({"gone": tmp_path / "gone.mp4"}, tmp_path, extractor())
+    made = extract_videos({"v0": films["v0"]}, tmp_path, extractor(Brightness(32))).made
+    assert made == ["v0"]
+    assert read_extraction(tmp_path).encoders["{id}_v0.npy"]["size"] == 32  # type: ignore[union-attr]
 
 
 def test_an_extractor_has_an_encoder_for_each_pattern() -> None:

@@ -52,6 +52,8 @@ CLIPS: dict[str, dict[str, Any]] = {
                  "time_base": Fraction(1, 1000)},
     "old.avi": {"times": steady(6), "codec": "mpeg4", "sound_codec": "mp2",
                 "time_base": Fraction(1, 25)},
+    "reordered.avi": {"times": steady(6), "codec": "libx264", "sound_codec": "mp3",
+                      "time_base": Fraction(1, 25)},
 }  # fmt: skip
 
 

@@ -28,10 +28,11 @@ COMMANDS = {
     "predict": "find the events of videos without annotations",
     "score": "the mAP of anybody's predictions, compared",
     "report": "a finished run as a page to look at",
+    "figure": "a figure of finished runs for a paper: .pdf, .svg, .png",
     "tabulate": "the results of sweeps as a table",
     "dashboard": "a W&B workspace for the project's runs",
 }
-COMPOSED = ("train", "evaluate", "predict")
+COMPOSED = ("train", "evaluate", "predict", "extract")
 """Commands whose words Hydra reads."""
 PAGE = """\
 Dense audio-visual event localization: train, compare, look, publish.

@@ -54,7 +54,8 @@ def _describe(args: argparse.Namespace) -> Annotations:
         from loco.reporting.figures import plot_data
         from loco.reporting.figures.style import write_figure
 
-        write_figure(plot_data(annotations, advice), args.plot, dpi=150)
+        figure = plot_data(annotations, advice, str(args.annotations))
+        write_figure(figure, args.plot, dpi=150)
         print(f"drawn in {args.plot}")
     return annotations
 

@@ -73,9 +73,10 @@ def main(arguments: list[str]) -> int:
         )
     out.print(_table(summary))
     if args.plot is not None:
+        from loco.reporting.figures.style import write_figure
         from loco.reporting.figures.synthetic import plot_properties
 
-        plot_properties(args.root, layout, args.plot)
+        write_figure(plot_properties(args.root, layout), args.plot, dpi=150)
         out.print(f"properties drawn in {args.plot}")
     return 0
 

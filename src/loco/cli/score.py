@@ -97,29 +97,31 @@ def _show_table(
         rows[path] = {name: float(value) for name, value in metric.compute().items()}
     show(metrics_table(rows, f"{args.subset} mAP, {len(videos)} videos"))
     if len(found) > 1 and args.resamples:
-        _show_differences(found, videos, args)
+        scores = [rows[path]["mAP"] for path in found]
+        _show_differences(found, scores, videos, args)
     return {name: json_number(value) for name, value in rows[path].items()}
 
 
 def _show_differences(
-    found: dict[str, Matched], videos: list[Video], args: argparse.Namespace
+    found: dict[str, Matched], scores: list[float], videos: list[Video], args: argparse.Namespace
 ) -> None:
     """Print how much each file's mAP is above the first one's, with an interval over videos."""
     from rich.progress import Progress
 
-    from loco.evaluation.bootstrap import paired_differences
+    from loco.evaluation.bootstrap import WeightedMAP, paired_differences
     from loco.runs.results import evaluation_columns
     from loco.runs.streams import console
 
     columns = [evaluation_columns(matched.detections, videos) for matched in found.values()]
+    runs = [WeightedMAP(of_file, len(videos)) for of_file in columns]
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("resampling videos", total=args.resamples)
         gaps = paired_differences(
-            columns, len(videos), args.resamples, args.seed, lambda: bar.advance(task)
+            runs, scores, range(len(runs)), 0, args.resamples, args.seed, lambda: bar.advance(task)
         )
-    first, *others = found
-    for path, (gap, low, high) in zip(others, gaps, strict=True):
-        print(f"{path}: average {100 * gap:+.2f} over {first} "
+    paths = list(found)
+    for i, (gap, low, high) in sorted(gaps.items()):
+        print(f"{paths[i]}: average {100 * gap:+.2f} over {paths[0]} "
               f"(95 % over videos: {100 * low:+.2f} to {100 * high:+.2f})")  # fmt: skip
 
 

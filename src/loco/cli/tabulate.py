@@ -2,7 +2,7 @@
 
 loco tabulate multirun/train/…
 loco tabulate multirun/train/… multirun/train/… --format latex --output table.tex
-loco tabulate multirun/train/… --reference attention=fixed
+loco tabulate multirun/train/… --reference attention=fixed --baselines
 loco tabulate multirun/train/… --html sweep.html
 """
 
@@ -10,21 +10,29 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from loco.cli.configs import seed
-from loco.runs.files import write_text
+from loco.errors import LocoError
+from loco.files import write_text
 from loco.sweeps.render import RENDERERS
-from loco.sweeps.tabulate import Difference, Table, columns_of, find_row, make_rows, read_jobs
+from loco.sweeps.tabulate import Difference, Row, Table, columns_of, find_row, make_rows, read_jobs
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     args = _parser().parse_args(arguments)
     rows = make_rows(read_jobs(args.folders), args.by)
-    table = Table(rows, columns_of(rows, args.column))
-    if args.reference is not None:
-        reference = find_row(rows, args.reference)
+    columns = columns_of(rows, args.column)
+    reference = None if args.reference is None else find_row(rows, args.reference)
+    if args.over_seeds and reference is None:
+        raise LocoError("--over-seeds is of the intervals that --reference shows")
+    groups = [[job.folder for job in row.finished] for row in rows]
+    if args.baselines:
+        rows += _baselines(rows)
+    table = Table(rows, columns)
+    if reference is not None:
         from rich.console import Console
         from rich.progress import Progress
 
@@ -32,15 +40,12 @@ def main(arguments: list[str]) -> int:
 
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("resampling test videos", total=args.resamples)
-            groups = [[job.folder for job in row.finished] for row in rows]
-            seeds = [[job.seed for job in row.finished] for row in rows]
             found = differences(
                 groups, reference, args.resamples, args.seed, lambda: bar.advance(task),
-                seeds if args.over == "both" else None,
+                over_seeds=args.over_seeds, baselines=args.baselines,
             )  # fmt: skip
         gaps = {i: Difference(*of_row) for i, of_row in found.items()}
-        over = "the test videos" + " and the seeds" * (args.over == "both")
-        table = Table(rows, table.columns, gaps, reference, over)
+        table = Table(rows, columns, gaps, reference, args.over_seeds)
     if args.html is not None:
         from loco.sweeps.report import write_sweep_report  # here, as it imports matplotlib
 
@@ -53,6 +58,22 @@ def main(arguments: list[str]) -> int:
     else:
         write_text(args.output, text)
     return 0
+
+
+def _baselines(rows: Sequence[Row]) -> list[Row]:
+    """A row for each answer that needs no model, on the videos that the first job was tested on."""
+    from loco.runs.paired import baseline_rows  # here, as it imports torch
+
+    finished = [job for row in rows for job in row.finished]
+    if not finished:
+        raise LocoError("--baselines: no job is finished, whose test videos they would answer")
+    for row in rows:
+        row.settings = row.settings or {"answer": "runs"}  # a table of one row names none
+    keys = list(rows[0].settings)
+    return [
+        Row(dict.fromkeys(keys, "–") | dict.fromkeys(keys[:1], name), figures=figures)
+        for name, figures in baseline_rows(finished[0].folder).items()
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,11 +111,15 @@ def _parser() -> argparse.ArgumentParser:
         "test videos; reads predictions.json and the annotation file that config.yaml names",
     )
     add(
-        "--over",
-        choices=("videos", "both"),
-        default="videos",
-        help="what the interval is of: the choice of the test videos, or of these and of the "
-        "seeds, of which those count that a row shares with the reference (default: %(default)s)",
+        "--over-seeds",
+        action="store_true",
+        help="of these intervals: draw the seeds anew, too, not only the test videos",
+    )
+    add(
+        "--baselines",
+        action="store_true",
+        help="also rows of what needs no model: the constant predictor, and the oracle of "
+        "video-level classes",
     )
     add("--resamples", type=int, default=1000, help="of the bootstrap (default: %(default)s)")
     add("--seed", type=seed, default=0, help="of the bootstrap (default: %(default)s)")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from loco.errors import FeatureError
+from loco.files import write_text
 
 FILE = "extraction.json"
 
@@ -123,11 +124,8 @@ def read_extraction(root: str | Path) -> Extraction | None:
 
 def write_extraction(root: str | Path, record: Extraction) -> None:
     """Write the file, whole or not at all."""
-    path = Path(root) / FILE
-    unfinished = path.with_suffix(".json.part")
     text = json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n"
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    write_text(Path(root) / FILE, text)
 
 
 def _settings(record: Extraction) -> dict[str, str]:

@@ -35,10 +35,10 @@ def video_level_oracle(duration: float, truth: Events) -> Events:
     return Events(segments, labels, torch.ones(len(labels)))
 
 
-def baseline_metrics(
+def baseline_answers(
     train: Sequence[Video], test: Sequence[Video], num_classes: int
-) -> dict[str, dict[str, float]]:
-    """mAP of both on the test videos, by name; the constant one needs training videos."""
+) -> dict[str, list[Events]]:
+    """What both say of each test video, by name; the constant one needs training videos."""
     frequencies = class_frequencies([video.events for video in train], num_classes)
     answers = {
         "constant predictor": [constant_predictor(v.duration, frequencies) for v in test],
@@ -46,8 +46,15 @@ def baseline_metrics(
     }
     if not train:  # nothing to know the classes' frequencies from
         del answers["constant predictor"]
+    return answers
+
+
+def baseline_metrics(
+    train: Sequence[Video], test: Sequence[Video], num_classes: int
+) -> dict[str, dict[str, float]]:
+    """mAP of both on the test videos, by name; the constant one needs training videos."""
     metrics = {}
-    for name, predictions in answers.items():
+    for name, predictions in baseline_answers(train, test, num_classes).items():
         # of this process alone: with several, only the first one asks
         metric = DetectionMAP(num_classes, sync_on_compute=False)
         metric.update(predictions, [video.events for video in test])

@@ -100,18 +100,41 @@ def resampled(
 
 
 def paired_differences(
-    columns: Sequence[Columns],
-    num_videos: int,
+    runs: Sequence[WeightedMAP],
+    scores: Sequence[float],
+    groups: Sequence[int],
+    reference: int = 0,
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
-) -> list[tuple[float, float, float]]:
-    """How much the mAP of each other one is above the first's: difference and 95 % interval."""
-    runs = [WeightedMAP(of_run, num_videos) for of_run in columns]
+    *,
+    over_seeds: bool = False,
+) -> dict[int, tuple[float, float, float]]:
+    """How much each group's mean mAP is above that of the reference: difference, 95 % interval.
+
+    Args:
+        runs: all that are compared.
+        scores: their mAPs.
+        groups: the number of each one's group, such as of those that differ in the seed alone.
+        reference: the group that the others are compared to.
+        resamples: of the test videos.
+        seed: of the resamples, which all runs see.
+        progress: called after each resample.
+        over_seeds: draw the runs of each group, too; the same ones in groups of one size.
+    """
+    owner, found = np.array(groups), np.array(scores)
     values = resampled(runs, resamples, seed, progress)
-    scores = [run(np.ones(num_videos)) for run in runs]
-    result = []
-    for i in range(1, len(runs)):
-        low, high = np.nanpercentile(values[i] - values[0], [2.5, 97.5])
-        result.append((scores[i] - scores[0], float(low), float(high)))
+    means = {}
+    for i in dict.fromkeys(groups):
+        own = values[owner == i]  # (runs, resamples)
+        if over_seeds:
+            drawn = np.random.default_rng(seed).integers(len(own), size=own.shape)
+            own = np.take_along_axis(own, drawn, 0)
+        means[i] = own.mean(0)
+    result = {}
+    for i, mean in means.items():
+        if i != reference:
+            gap = found[owner == i].mean() - found[owner == reference].mean()
+            low, high = np.nanpercentile(mean - means[reference], [2.5, 97.5])
+            result[i] = float(gap), float(low), float(high)
     return result

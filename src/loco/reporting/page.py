@@ -6,19 +6,46 @@ import base64
 import html
 import io
 import json
+import logging
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
+from hydra.errors import InstantiationException
 from matplotlib.figure import Figure
 from PIL import Image
 
+from loco.errors import LocoError
 from loco.reporting.figures.style import COLORS, GRID, INK, SEQUENTIAL, SOFT, svg_text
 from loco.runs.streams import shown
 
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
 MAX_PIXELS = 72  # of a similarity matrix, to a side
 PAGE_COLORS = {INK: "--ink", SOFT: "--soft", GRID: "--grid", COLORS[0]: "--hit"}
+
+
+def or_else(what: str, make: Callable[[], T], otherwise: T, missing: list[str]) -> T:
+    """What `make` returns, or a note why it is not there: no part that fails costs the page.
+
+    Args:
+        what: is made.
+        make: may raise whatever a damaged file or a stranger's part can.
+        otherwise: what is returned then.
+        missing: gets the note.
+    """
+    try:
+        return make()
+    except Exception as error:
+        expected = isinstance(error, LocoError | InstantiationException | ValueError | OSError)
+        reason = str(error) if expected else f"{type(error).__name__}: {error}"
+        missing.append(f"No {what}: {reason}")
+        log.warning("report: no %s: %s", what, reason)
+        return otherwise
 
 
 def escaped(text: str) -> str:

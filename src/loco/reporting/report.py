@@ -17,15 +17,15 @@ from typing import Any
 import lightning
 import matplotlib
 import numpy as np
-from hydra.errors import InstantiationException
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
-from loco.errors import LocoError, check_number
+from loco.errors import check_number
 from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.similarity import mean_of_std, similarity_by_distance
+from loco.files import write_text
 from loco.reporting.figures import (
     plot_characteristics,
     plot_coherence,
@@ -44,9 +44,8 @@ from loco.reporting.inspection import (
     similarities,
     spaces,
 )
-from loco.reporting.page import escaped, inline_svg, png_uri, script_json
+from loco.reporting.page import escaped, inline_svg, or_else, png_uri, script_json
 from loco.reporting.provenance import provenance_html
-from loco.runs.files import write_text
 from loco.runs.results import TABLE_COLUMNS
 from loco.runs.run_folder import RunFolder
 from loco.structures import Events
@@ -149,15 +148,7 @@ class _Report:
         }
 
     def _or_else(self, what: str, make: Callable[[], Any], otherwise: Any) -> Any:
-        """What `make` returns, or a note in the page why it is not there."""
-        try:
-            return make()
-        except Exception as error:  # whatever a damaged file or a stranger's part can raise
-            expected = isinstance(error, LocoError | InstantiationException | ValueError | OSError)
-            reason = str(error) if expected else f"{type(error).__name__}: {error}"
-            self.missing.append(f"No {what}: {reason}")
-            log.warning("report: no %s: %s", what, reason)
-            return otherwise
+        return or_else(what, make, otherwise, self.missing)
 
     # -- charts -----------------------------------------------------------------------------------
 

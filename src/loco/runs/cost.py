@@ -19,7 +19,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
-from loco.runs.files import write_text
+from loco.files import write_text
 from loco.runs.results import write_json
 from loco.runs.settings import absolute_paths, only_used_groups
 from loco.structures import Batch, Events, TimeGrid

@@ -176,7 +176,7 @@ def videos_of_config(config: DictConfig) -> dict[str, Path]:
     given = OmegaConf.to_container(given) if OmegaConf.is_config(given) else str(given)
     if isinstance(given, dict):
         raise SettingError(f"videos={given}: expected a path or a list of paths")
-    return find_videos(given, bool(config.recursive))  # type: ignore[arg-type]
+    return find_videos(given, config.recursive)  # type: ignore[arg-type]
 
 
 def run_extraction(

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from loco.files import write_text
 from loco.runs.words import HIDDEN, plain_without_secrets, secret_values
 
 
@@ -29,8 +30,7 @@ def keep_hydra_notes(config: DictConfig) -> None:
         for value in filter(None, secrets):  # also in what Hydra makes of them, as names of folders
             text = text.replace(value, HIDDEN)
         for folder in (source, target):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / file.name).write_text(text, encoding="utf-8")
+            write_text(folder / file.name, text)
 
 
 def remove_empty_run() -> None:

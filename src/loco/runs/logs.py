@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from loco.errors import LocoError
+from loco.files import replacing
 
 
 class Curve(NamedTuple):
@@ -73,6 +74,20 @@ def tensorboard_logger(**settings: Any) -> Any:
         ) from None
 
 
+def mlflow_logger(folder: str | Path, **settings: Any) -> Any:
+    """Lightning's logger of these settings, its run named by the folder of ours.
+
+    Raises:
+        LocoError: MLflow is not installed.
+    """
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    try:
+        return MLFlowLogger(**{"run_name": Path(folder).name} | settings)
+    except ModuleNotFoundError:
+        raise LocoError("logger=mlflow needs MLflow: pip install 'loco-dave[mlflow]'") from None
+
+
 def build_loggers(config: DictConfig) -> list[Any]:
     """The CSV log, and the loggers of the config that are not set to null."""
     others = (config.get("logger") or {}).values()
@@ -113,9 +128,8 @@ def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
     earlier = folder / "logs" / "metrics.csv"
     if not earlier.is_file():
         return
-    whole = earlier.read_text(encoding="utf-8").rpartition("\n")[
-        0
-    ]  # a killed run's may end amid a row
+    # a killed run's may end amid a row
+    whole = earlier.read_text(encoding="utf-8").rpartition("\n")[0]
     rows = [row for row in csv.DictReader(whole.splitlines()) if int(row["step"] or 0) < steps]
     tested = {name for row in rows for name in row if name.startswith("test/") and row[name]}
     rows = [row for row in rows if not any(row[name] for name in tested)]
@@ -124,7 +138,10 @@ def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
         if rows and isinstance(logger, CSVLogger):
             writer = logger.experiment  # deletes what its folder has: the rows are read before
             writer.metrics_keys = list(names)
-            with Path(writer.metrics_file_path).open("w", newline="", encoding="utf-8") as file:
+            with (
+                replacing(writer.metrics_file_path) as unfinished,
+                unfinished.open("w", newline="", encoding="utf-8") as file,
+            ):
                 table = csv.DictWriter(file, names, extrasaction="ignore")
                 table.writeheader()
                 table.writerows(rows)

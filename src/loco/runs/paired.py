@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loco.data.annotations import Annotations, read_annotations
+from loco.data.annotations import Annotations, Video, read_annotations
 from loco.errors import AnnotationError, LocoError
-from loco.evaluation.bootstrap import WeightedMAP, resampled
+from loco.evaluation.baselines import baseline_answers, baseline_metrics
+from loco.evaluation.bootstrap import WeightedMAP, paired_differences
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
 
@@ -20,12 +21,13 @@ def differences(
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[], None] = lambda: None,
-    seeds: Sequence[Sequence[str]] | None = None,
+    *,
+    over_seeds: bool = False,
+    baselines: bool = False,
 ) -> dict[int, tuple[float, float, float]]:
     """Each group's mean mAP less that of the reference, with a 95 % interval.
 
-    The interval is of the choice of test videos; all groups see the same resamples. With `seeds` it
-    is of theirs as well: runs of one seed are compared with each other, and seeds are drawn anew.
+    The interval is of the choice of test videos; all groups see the same resamples.
 
     Args:
         groups: folders of finished runs; those of a group differ in nothing but the seed.
@@ -33,7 +35,10 @@ def differences(
         resamples: of the bootstrap.
         seed: of the bootstrap.
         progress: called after each resample.
-        seeds: of each folder; those that a group shares with the reference count.
+        over_seeds: the interval is of the choice of the runs of each group, too: each resample
+            draws them anew, runs at the same place of groups of one size together.
+        baselines: the baselines count as more groups, behind the others in the order of
+            `baseline_rows`.
 
     Returns:
         by the group's number: difference, and the interval's low and high end. Groups without a
@@ -41,53 +46,37 @@ def differences(
 
     Raises:
         LocoError: the reference has no run; files are missing, or runs were tested on different
-            videos; a group shares no seed with the reference.
+            videos.
     """
     if resamples < 1:
         raise LocoError(f"resamples must be at least 1, got {resamples}")
     if not groups[reference]:
         raise LocoError("reference: no job of it is finished")
     runs = [RunFolder(folder) for group in groups for folder in group]
-    owner = np.array([i for i, group in enumerate(groups) for _ in group])
-    values = resampled(_read(runs), resamples, seed, progress)
-    scores = np.array([run.metrics["mAP"] for run in runs])
-    random = np.random.default_rng((seed, 1))
-    result = {}
-    for i in dict.fromkeys(owner.tolist()):
-        if i == reference:
-            continue
-        ours, theirs = (np.flatnonzero(owner == group) for group in (i, reference))
-        if seeds is not None:
-            ours, theirs = _of_common_seeds(ours, theirs, seeds[i], seeds[reference])
-            gaps = over_seeds(values[ours] - values[theirs], random)
-        else:
-            gaps = values[ours].mean(0) - values[theirs].mean(0)
-        low, high = np.nanpercentile(gaps, [2.5, 97.5])
-        gap = scores[ours].mean() - scores[theirs].mean()
-        result[i] = float(gap), float(low), float(high)
-    return result
+    owner = [i for i, group in enumerate(groups) for _ in group]
+    read = _read(runs)
+    scores = [run.metrics["mAP"] for run in runs]
+    if baselines:
+        train, test, num_classes = _videos(runs[0])
+        for answers in baseline_answers(train, test, num_classes).values():
+            by_id = {video.id: events for video, events in zip(test, answers, strict=True)}
+            read.append(WeightedMAP(evaluation_columns(by_id, test), len(test)))
+            scores.append(read[-1](np.ones(len(test))))
+            owner.append(max(owner[-1] + 1, len(groups)))
+    return paired_differences(
+        read, scores, owner, reference, resamples, seed, progress, over_seeds=over_seeds
+    )
 
 
-def over_seeds(gaps: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Means (R,) over as many seeds as there are, drawn anew for each resample, of gaps (S, R)."""
-    drawn = random.integers(len(gaps), size=gaps.shape)
-    means: np.ndarray = np.take_along_axis(gaps, drawn, axis=0).mean(axis=0)
-    return means
+def baseline_rows(folder: Path) -> dict[str, dict[str, float]]:
+    """mAP by name of the answers that need no model, on the test videos of a finished run."""
+    return baseline_metrics(*_videos(RunFolder(folder)))
 
 
-def _of_common_seeds(
-    ours: np.ndarray, theirs: np.ndarray, our_seeds: Sequence[str], their_seeds: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The runs (S,) of both groups whose seeds both have, in the same order."""
-    by_seed = dict(zip(their_seeds, theirs, strict=True))
-    common = [(run, by_seed[s]) for s, run in zip(our_seeds, ours, strict=True) if s in by_seed]
-    if not common:
-        raise LocoError(
-            f"seeds {', '.join(our_seeds)} and {', '.join(their_seeds)}: rows that are compared "
-            "over their seeds need some in common"
-        )
-    first, second = zip(*common, strict=True)
-    return np.array(first), np.array(second)
+def _videos(run: RunFolder) -> tuple[list[Video], list[Video], int]:
+    """A run's annotated training videos and test videos, and K."""
+    train = [video for video in run.annotations.values() if video.subset == "train"]
+    return train, run.test_videos, len(run.annotations.class_names)
 
 
 def _read(runs: Sequence[RunFolder]) -> list[WeightedMAP]:

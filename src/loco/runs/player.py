@@ -17,8 +17,9 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from loco.errors import VideoError
+from loco.files import write_text
 from loco.runs.export import Cue, cues
-from loco.runs.files import write_text
 from loco.structures import Events
 from loco.video.container import probe
 from loco.video.playable import encode, how_to_play, remux
@@ -88,9 +89,13 @@ def _for_browsers(film: Path, copy: Path) -> tuple[Path, str]:
     copy.parent.mkdir(parents=True, exist_ok=True)
     held = f"{info.codec} and {info.sound_codec or 'no sound'} in {film.suffix or 'this form'}"
     if how == "remux":
-        remux(film, copy)
         note = f"browsers do not play {film.suffix} files: the same pictures and sound in {copy}"
-    else:
+        try:
+            remux(film, copy)
+        except VideoError as error:  # its times are not as MP4 wants them
+            log.info("%s; it is written anew", error)
+            how = "encode"
+    if how == "encode":
         encode(film, copy, info)
         note = f"browsers do not play {held}: written anew as {copy}"
     log.info("%s: %s", film, note)

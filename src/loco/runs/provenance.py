@@ -97,7 +97,8 @@ def noting(
         yield lambda **more: note("finished", **more)
     except BaseException as error:
         if noted["ended"] == UNENDED:
-            stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+            # a launcher that queues a job again ends it with an exit
+            stopped = isinstance(error, KeyboardInterrupt | Interrupted | SystemExit)
             why = str(error) if isinstance(error, Interrupted) else type(error).__name__
             note(f"{'interrupted' if stopped else 'failed'}: {why}")
         raise

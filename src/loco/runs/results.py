@@ -18,7 +18,7 @@ from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
-from loco.runs.files import write_text
+from loco.files import write_text
 from loco.runs.streams import console
 from loco.structures import Events
 from loco.training.module import LocalizationModule
@@ -195,21 +195,20 @@ def show(table: Table) -> None:
 
 
 def show_beside_baselines(
-    data: AVDataModule, videos: Sequence[Video], metrics: Mapping[str, float], name: str,
+    data: AVDataModule, videos: Sequence[Video], metrics: Mapping[str, Mapping[str, float]],
     title: str, tested: str,
 ) -> None:  # fmt: skip
-    """Print the mAP of a test below that of two answers that need no model.
+    """Print the mAP of tests below that of two answers that need no model.
 
     Args:
         data: of the test.
         videos: that were tested.
-        metrics: of the test.
-        name: of its row.
+        metrics: of each test, by the name of its row.
         title: of the table, which the number of videos is added to.
-        tested: the checkpoint, in words.
+        tested: the checkpoint, or several, in words.
     """
     train = [video for video in (data.annotations or {}).values() if video.subset == "train"]
-    rows = baseline_metrics(train, videos, data.num_classes) | {name: metrics}
+    rows = baseline_metrics(train, videos, data.num_classes) | dict(metrics)
     show(metrics_table(rows, f"{title}, {len(videos)} videos", tested=tested))
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import yaml
@@ -34,6 +37,8 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**32 - 1),
     "trainer.max_epochs": (int, -1, math.inf),
     "trainer.gradient_clip_val": (float, 0, math.inf),
+    "trainer.num_nodes": (int, 1, math.inf),
+    "trainer.accumulate_grad_batches": (int, 1, math.inf),
     "trainer.overfit_batches": (float, 0, math.inf),
     "data.num_workers": (int, 0, math.inf),
     "data.batch_size": (int, 1, math.inf),
@@ -50,12 +55,15 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
 """Numbers that would otherwise fail late, or not at all: type, least and greatest value."""
 
 
+SWITCHES = ("recursive", "report")
+"""Values of the commands that are true or false; those of parts are known by their constructors."""
+
 PRECISIONS = ("32", "32-true", "bf16-mixed", "16-mixed")
 """What a training can be done in; half precision throughout would round times and scores."""
 
 
 def check_numbers(config: DictConfig) -> None:
-    """Refuse values that are no such numbers, before anything is read or made.
+    """Refuse values that are no such numbers or switches, before anything is read or made.
 
     Raises:
         SettingError: names all of them.
@@ -73,6 +81,7 @@ def check_numbers(config: DictConfig) -> None:
             wrong.append(f"{key}={value}: expected {number} {limits}")
     if OmegaConf.select(config, "trainer.limit_test_batches") == 0:
         wrong.append("trainer.limit_test_batches=0: expected 1 or more, or a part, as a run tests")
+    wrong += [f"{key}={value}: expected true or false" for key, value in _wrong_switches(config)]
     wrong += _wrong_precision(config)
     if wrong:
         raise SettingError("; ".join(wrong))
@@ -117,6 +126,32 @@ def _choice(group: str) -> str:
     words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     found = [str(w.input_line) for w in words if re.split(r"[.@]", w.key_or_group)[0] == group]
     return found[-1] if found else ""
+
+
+def _wrong_switches(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """Key and value of what should be true or false, and which Python takes for true: `no`."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    for key in dict.fromkeys([*SWITCHES, *_switches_of_parts(plain)]):
+        value = OmegaConf.select(config, key, default=None, throw_on_missing=False)
+        if value is not None and not isinstance(value, bool):
+            yield key, value
+
+
+def _switches_of_parts(plain: Any, key: str = "") -> Iterator[str]:
+    """The keys that constructors take as `bool`."""
+    if not isinstance(plain, dict):
+        return
+    for name, part in plain.items():
+        yield from _switches_of_parts(part, f"{key}{name}.")
+    try:
+        target = resolve_name(plain["_target_"])
+    except (KeyError, ImportError, AttributeError, TypeError, ValueError):
+        return  # no part, or one that there is not, which is told when it is built
+    for base in getattr(target, "__mro__", (target,)):  # settings may be handed on to it
+        with suppress(TypeError, ValueError):
+            for name, parameter in signature(base).parameters.items():
+                if name in plain and parameter.annotation in (bool, "bool"):
+                    yield f"{key}{name}"
 
 
 def _wrong_precision(config: DictConfig) -> list[str]:

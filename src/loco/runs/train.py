@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import SettingError
+from loco.files import write_text
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import (
     build_module,
@@ -24,7 +25,6 @@ from loco.runs.checkpoints import (
 )
 from loco.runs.cost import training_cost
 from loco.runs.entry import naming_settings
-from loco.runs.files import write_text
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.parts import check_parts
@@ -103,8 +103,13 @@ def train(config: DictConfig) -> dict[str, float]:
         metrics = test_metrics(module)
         if trainer.is_global_zero:
             test = tested_videos(data, module)
-            write_results(output, module, metrics, test)
-            show_beside_baselines(data, test, metrics, "this run", "test mAP", tested)
+            if config.results:
+                write_results(output, module, metrics, test)
+            show_beside_baselines(data, test, {"this run": metrics}, "test mAP", tested)
+            if not config.results:
+                log.info("%s: no results are left there, as results=false", output)
+                finished()
+                return metrics
             log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
             channels = (data.visual_channels, data.audio_channels)
             length = data.crop.max_length or COST_STEPS

@@ -27,9 +27,9 @@ from loco.runs.settings import flat
 _REPOSITORY = Path(__file__).resolve().parents[3]
 HOME = _REPOSITORY if (_REPOSITORY / "notebooks").is_dir() else Path.cwd()
 SMALL = (
-    "+data.generator.num_videos=[64,12,24]", "+data.generator.num_classes=3",
-    "+data.generator.difficulty=0.5",
-    "+data.generator.visual_channels=[24,24]", "+data.generator.audio_channels=[24]",
+    "data.generator.num_videos=[64,12,24]", "data.generator.num_classes=3",
+    "data.generator.difficulty=0.5",
+    "data.generator.visual_channels=[24,24]", "data.generator.audio_channels=[24]",
     "data.batch_size=8", "model.dim=64", "model.heads=4", "trainer.max_epochs=8",
     "optimizer.lr=2e-3", "optimizer.warmup_epochs=1", "trainer.log_every_n_steps=1",
     "trainer.accelerator=cpu", "callbacks.progress=null", "callbacks.summary=null",

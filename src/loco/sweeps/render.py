@@ -1,9 +1,10 @@
-"""A table of results as Markdown, LaTeX or CSV."""
+"""A table of results as Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 from collections.abc import Callable
@@ -50,32 +51,25 @@ def comma_separated(table: Table) -> str:
     """CSV: numbers without rounding, mean and deviation in columns of their own."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    header = [*map(csv_cell, table.keys), "seeds", "failed", "unfinished"]
-    for column in table.columns:
-        header += [csv_cell(column.result), csv_cell(f"{column.result} deviation")]
-    if table.differences is not None:
-        header += ["difference", "difference low", "difference high"]
-    writer.writerow(header)
-    for i, row in enumerate(table.rows):
-        line: list[object] = [*map(csv_cell, row.settings.values())]
-        line += [len(row.finished), row.failed, row.unfinished]
-        for column in table.columns:
-            mean, deviation = table.mean(row, column), table.deviation(row, column)
-            line += [
-                "" if math.isnan(mean) else mean / column.scale,
-                "" if deviation is None else deviation / column.scale,
-            ]
-        if table.differences is not None:
-            gap = table.differences.get(i)
-            line += ["", "", ""] if gap is None else [gap.mean, gap.low, gap.high]
-        writer.writerow(line)
+    for i, record in enumerate(table.records()):
+        if i == 0:
+            writer.writerow(map(csv_cell, record))
+        writer.writerow(
+            csv_cell(value) if isinstance(value, str) else value for value in record.values()
+        )
     return file.getvalue()
+
+
+def as_json(table: Table) -> str:
+    """A list of objects, one a row; null where there is no number."""
+    return json.dumps(table.records(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 RENDERERS: dict[str, Callable[[Table], str]] = {
     "markdown": markdown,
     "latex": latex,
     "csv": comma_separated,
+    "json": as_json,
 }
 
 
@@ -93,7 +87,7 @@ def _cells(
     minus: str,
     to: str,
 ) -> list[str]:
-    cells = [*row.settings.values(), _seeds(row)]
+    cells = [*row.settings.values(), seeds_text(row)]
     for column in table.columns:
         text = _number(table, row, column, plus_minus)
         cells.append(bold(text) if table.is_best(row, column) else text)
@@ -111,15 +105,18 @@ def _cells(
     return cells
 
 
-def _seeds(row: Row) -> str:
+def seeds_text(row: Row) -> str:
+    """How many seeds stand behind a row, and how many are missing."""
     lost = [(row.failed, "failed"), (row.unfinished, "unfinished")]
     notes = ", ".join(f"{count} {what}" for count, what in lost if count)
+    if row.figures is not None:
+        return "–"
     return f"{len(row.finished)} ({notes})" if notes else str(len(row.finished))
 
 
 def _number(table: Table, row: Row, column: Column, plus_minus: str) -> str:
     mean, deviation = table.mean(row, column), table.deviation(row, column)
-    if not row.finished:
+    if not row.finished and row.figures is None:
         return "failed" if row.failed else "–"
     if math.isnan(mean):
         return "–"
@@ -138,7 +135,7 @@ def _caption(table: Table) -> str:
     if table.differences is not None and table.reference is not None:
         text += (
             f" Δ: Avg. less that of {table.rows[table.reference].name}, with a 95 % bootstrap "
-            f"interval over {table.over}."
+            f"interval over the test videos{' and the seeds' * table.over_seeds}."
         )
     return text
 

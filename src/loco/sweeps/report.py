@@ -5,26 +5,26 @@ One HTML file without a network, in the looks of a run's report (`loco.reporting
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
-from loco.errors import LocoError
+from loco.files import write_text
 from loco.reporting.figures import plot_characteristics, plot_curve, plot_errors, plot_map
-from loco.reporting.page import escaped, inline_svg
-from loco.runs.files import write_text
+from loco.reporting.page import escaped, inline_svg, or_else
+from loco.runs.logs import Curve
 from loco.runs.run_folder import RunFolder
+from loco.sweeps.render import seeds_text
 from loco.sweeps.summary import label, mean_metrics, row_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
-
-log = logging.getLogger(__name__)
 
 CURVES = (
     ("val/mAP", "Validation mAP, average", "mAP (%)", 100.0),
@@ -73,20 +73,23 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
     template = resources.files("loco.reporting").joinpath("report_template.html").read_text("utf-8")
     style = re.search(r"<style>.*?</style>", template, re.S)
     assert style
-    figures = _figures(table)
-    charts = "".join(
-        f"<figure>{inline_svg(figure, f'f{i}')}</figure>" for i, figure in enumerate(figures)
-    )
+    missing: list[str] = []
+    charts = [
+        or_else(f"chart of {what}", lambda: inline_svg(make(), f"f{i}"), "", missing)  # noqa: B023
+        for i, (what, make) in enumerate(_figures(table, missing).items())
+    ]
+    figures = "".join(f"<figure>{chart}</figure>" for chart in charts if chart)
+    notes = [_charts_note(table.rows), *map(escaped, missing)]
     section = (
         '<section aria-labelledby="h-charts"><h2 id="h-charts">Curves and mistakes</h2>'
-        f'<p class="note">{_charts_note(table.rows)}</p>'
-        f'<div class="charts">{charts}</div></section>'
+        + "".join(f'<p class="note">{note}</p>' for note in notes)
+        + f'<div class="charts">{figures}</div></section>'
     )
     page = _PAGE.format(
         title=escaped(title),
         style=style[0],
         table=_table(table),
-        charts=section if figures else "",
+        charts=section if charts or missing else "",
         score=escaped(table.columns[-1].title),
         jobs=_jobs(table, path.parent),
     )
@@ -94,29 +97,39 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
     return path
 
 
-def _figures(table: Table) -> list[Figure]:
+def _figures(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]:
     """mAP against tIoU; curves, mistakes and kinds of events, of each row's first finished job."""
     if not set(MAP_COLUMNS) <= set(table.columns):
-        return []
+        return {}
     shown = [row for row in table.rows if row.finished][:MAX_LINES]
-    figures = []
+    figures: dict[str, Callable[[], Figure]] = {}
     if means := mean_metrics(shown):
-        figures.append(plot_map(means))
-    logs = row_logs(shown)
-    for name, title, unit, scale in CURVES:
-        if any(name in log for log in logs.values()):
-            figures.append(plot_curve(logs, name, title, unit, scale))
+        figures["mAP"] = lambda: plot_map(means)
+    logs: dict[str, dict[str, Curve]] = {}
+    none: dict[str, dict[str, Curve]] = {}
     diagnoses = {}
     for row in shown:
-        try:
-            diagnoses[label(row)] = RunFolder(row.finished[0].folder).details["diagnosis"]
-        except (LocoError, KeyError) as error:
-            log.warning("sweep report: no mistakes of %s: %s", row.name, error)
+        logs |= or_else(f"curves of {row.name}", lambda: row_logs([row]), none, missing)  # noqa: B023
+        mistakes = or_else(f"mistakes of {row.name}", lambda: _diagnosis(row), None, missing)  # noqa: B023
+        if mistakes is not None:
+            diagnoses[label(row)] = mistakes
+    for curve in CURVES:
+        if any(curve[0] in log for log in logs.values()):
+            figures[curve[1]] = partial(plot_curve, logs, *curve)
     if diagnoses:
-        errors = plot_errors(diagnoses)
-        errors.set_figwidth(6.2)  # beside the rows' names there must be room for the title
-        figures += [errors, plot_characteristics(diagnoses)]
+        figures["mistakes"] = lambda: _errors(diagnoses)
+        figures["kinds of events"] = lambda: plot_characteristics(diagnoses)
     return figures
+
+
+def _diagnosis(row: Row) -> dict[str, Any] | None:
+    return RunFolder(row.finished[0].folder).details["diagnosis"]
+
+
+def _errors(diagnoses: dict[str, Any]) -> Figure:
+    figure = plot_errors(diagnoses)
+    figure.set_figwidth(6.2)  # beside the rows' names there must be room for the title
+    return figure
 
 
 def _charts_note(rows: Sequence[Row]) -> str:
@@ -134,7 +147,7 @@ def _table(table: Table) -> str:
         names = [escaped(value) for value in row.settings.values()]
         cells = [f'<th scope="row">{names[0]}</th>'] if names else []
         cells += [f"<td>{name}</td>" for name in names[1:]]
-        cells.append(f"<td>{_seeds(row)}</td>")
+        cells.append(f"<td>{seeds_text(row)}</td>")
         cells += [f"<td>{_number(table, row, column)}</td>" for column in table.columns]
         if table.differences is not None:
             cells.append(f"<td>{_difference(table, i)}</td>")
@@ -142,17 +155,12 @@ def _table(table: Table) -> str:
     unit = "mAP in percent; " if table.columns[-1].result == "mAP" else ""
     caption = f"{unit}mean ± sample standard deviation over the seeds, the best in bold."
     if table.reference is not None:
-        caption += f" Δ: with a 95 % bootstrap interval over {table.over}."
+        caption += " Δ: with a 95 % bootstrap interval over the test videos"
+        caption += " and the seeds." if table.over_seeds else "."
     return (
         f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table>"
     )
-
-
-def _seeds(row: Row) -> str:
-    lost = [(row.failed, "failed"), (row.unfinished, "unfinished")]
-    notes = ", ".join(f"{count} {what}" for count, what in lost if count)
-    return f"{len(row.finished)} ({notes})" if notes else f"{len(row.finished)}"
 
 
 def _number(table: Table, row: Row, column: Column) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
@@ -18,6 +18,9 @@ from loco.runs.folders import UNNAMED
 from loco.runs.jobs import RESULTS, Status, job_folders, overrides_of, status
 from loco.runs.logs import read_log
 from loco.runs.settings import flat
+
+if TYPE_CHECKING:
+    import pandas
 
 MISSING = "–"
 # may differ between jobs that are repetitions of one another
@@ -112,12 +115,14 @@ class Row:
         settings: what tells this row from the others, by key.
         finished: a job for each seed.
         failed, unfinished: seeds that have no result.
+        figures: of an answer that needs no job, its results.
     """
 
     settings: dict[str, str]
     finished: list[Job] = field(default_factory=list)
     failed: int = 0
     unfinished: int = 0
+    figures: dict[str, float] | None = None
 
     @property
     def name(self) -> str:
@@ -125,6 +130,8 @@ class Row:
 
     def values(self, result: str) -> list[float]:
         """A result of each finished job."""
+        if self.figures is not None:
+            return [self.figures.get(result, math.nan)]
         return [job.result(result) for job in self.finished]
 
 
@@ -265,13 +272,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Table:
-    """What is rendered; `over` says what the intervals of the differences are of."""
+    """What is rendered."""
 
     rows: Sequence[Row]
     columns: Sequence[Column]
     differences: Mapping[int, Difference] | None = None
     reference: int | None = None
-    over: str = "the test videos"
+    over_seeds: bool = False
+    """Whether the differences' intervals are of the choice of the seeds, too."""
 
     @property
     def keys(self) -> list[str]:
@@ -288,6 +296,37 @@ class Table:
         if len(values) < 2 or any(map(math.isnan, values)):
             return None
         return statistics.stdev(values) * column.scale
+
+    def records(self) -> list[dict[str, str | float | None]]:
+        """A flat dict a row, as CSV, JSON and data frames have it: fractions, not rounded.
+
+        Settings, numbers of jobs, each result's mean and `… deviation`, the difference to the
+        reference and its interval; None where there is no number.
+        """
+        found = []
+        for i, row in enumerate(self.rows):
+            record: dict[str, str | float | None] = {**row.settings, "seeds": len(row.finished)}
+            record |= {"failed": row.failed, "unfinished": row.unfinished}
+            for column in self.columns:
+                mean, deviation = self.mean(row, column), self.deviation(row, column)
+                record[column.result] = None if math.isnan(mean) else mean / column.scale
+                name = f"{column.result} deviation"
+                record[name] = None if deviation is None else deviation / column.scale
+            if self.differences is not None:
+                gap = self.differences.get(i)
+                names = {"mean": "difference", "low": "difference low", "high": "difference high"}
+                record |= {name: getattr(gap, end, None) for end, name in names.items()}
+            found.append(record)
+        return found
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The records as a data frame, NaN for None; a LocoError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError:
+            raise LocoError("Table.to_dataframe needs pandas: pip install pandas") from None
+        frame = pandas.DataFrame.from_records(self.records())
+        return frame.astype(dict.fromkeys(frame.columns[len(self.keys) + 3 :], float))
 
     def is_best(self, row: Row, column: Column) -> bool:
         """Whether no row has a better mean and some a worse one, to the digits that are shown."""

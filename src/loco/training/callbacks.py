@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from loco.errors import check_number
+from loco.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +101,8 @@ class BestCheckpoint(ModelCheckpoint):
         for earlier in (Path(str(trainer.ckpt_path)).parent / "best.ckpt", self._noted):
             if earlier.is_file():
                 if trainer.is_global_zero and best.resolve() != earlier.resolve():
-                    best.parent.mkdir(parents=True, exist_ok=True)
-                    unfinished = best.with_name(best.name + ".part")
-                    shutil.copyfile(earlier, unfinished)
-                    unfinished.replace(best)
+                    with replacing(best) as unfinished:
+                        shutil.copyfile(earlier, unfinished)
                 self.best_model_path = self.kth_best_model_path = str(best)
                 self.best_k_models = {str(best): self.best_model_score}
                 return

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from loco.errors import CheckpointError
+from loco.errors import CheckpointError, OutputError
+from loco.files import replacing
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -28,16 +28,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: it cannot be written, such as on a full disk; the one before stays.
         """
         target = Path(path)
-        unfinished = target.with_name(target.name + ".part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
+            with replacing(target) as unfinished, unfinished.open("wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(target)
-        except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk
-            unfinished.unlink(missing_ok=True)
+        except (OutputError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk
             reason = _reason(error)
             kept = "; the checkpoint before it is still there" if target.exists() else ""
             raise CheckpointError(f"{target}: cannot be written: {reason}{kept}") from error

@@ -1,7 +1,8 @@
 """A training that is told to stop ends between two batches, with its state saved.
 
 Ctrl-C, a cluster's SIGTERM and SLURM's SIGUSR1 come at any moment, also within a step of the
-optimiser, whose half is no state to go on from.
+optimiser, whose half is no state to go on from. So does the signal of submitit (SIGUSR2), which
+queues its jobs again itself.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ from loco.training.callbacks import LastCheckpoint
 
 log = logging.getLogger(__name__)
 
+USER_SIGNALS = [
+    getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+]  # fmt: skip
+
 
 class Interruption(lightning.Callback):
     """Ends a training at the next batch after a signal, with `last.ckpt` as it is there.
 
     A run that resumes from it is the run that was never stopped, also from within an epoch: what
     validates is validated again as a whole. A second Ctrl-C ends it at once, without saving. With
-    several processes all of them stop at the same batch. Stands after the averaging in the list of
-    callbacks, whose update belongs to the batch.
+    several processes all of them stop at the same batch. A launcher that listens to a user's
+    signal gets it once the state is saved. Stands after the averaging in the list of callbacks,
+    whose update belongs to the batch.
 
     Raises:
         Interrupted: from within the fit, once the state is saved.
@@ -40,12 +46,20 @@ class Interruption(lightning.Callback):
     def __init__(self) -> None:
         self.received: int | None = None
         self._validation_due = False
+        self._launchers: dict[int, Any] = {}
+
+    def setup(self, *_: Any, **__: Any) -> None:
+        """See which user's signals a launcher listens to, before Lightning does itself."""
+        handlers = {number: signal.getsignal(number) for number in USER_SIGNALS}
+        self._launchers = {
+            number: handler for number, handler in handlers.items() if callable(handler)
+        }
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         """Listen; Lightning puts back what was there before when the fit ends."""
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, *self._launchers):
             signal.signal(number, self._note)
         if in_slurm() and hasattr(signal, "SIGUSR1"):
             signal.signal(signal.SIGUSR1, self._note)
@@ -124,7 +138,9 @@ class Interruption(lightning.Callback):
 
     def _end(self, trainer: lightning.Trainer) -> None:
         number = signal.SIGTERM if self.received is None else self.received
-        if in_slurm() and number == getattr(signal, "SIGUSR1", None) and trainer.is_global_zero:
+        if number in self._launchers:
+            self._launchers[number](number, None)
+        elif in_slurm() and number == getattr(signal, "SIGUSR1", None) and trainer.is_global_zero:
             requeue()
         raise Interrupted(number)
 

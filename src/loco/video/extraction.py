@@ -22,6 +22,7 @@ from filelock import FileLock
 from loco.data.extraction import ExtractedVideo, Extraction, read_extraction, write_extraction
 from loco.data.features import FeatureStore
 from loco.errors import FeatureError, VideoError
+from loco.files import replacing
 from loco.video.container import import_av
 from loco.video.extractor import Extracted, Extractor
 from loco.video.reader import VideoReader
@@ -234,14 +235,11 @@ class _Folder:
         )  # fmt: skip
 
     def write(self, video_id: str, path: Path, extracted: Extracted) -> None:
-        """A video's files, each by way of another name."""
+        """A video's files, each whole or not at all."""
         for pattern, array in extracted.arrays.items():
             file = self.store.path(video_id, pattern)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_name(f"{file.name}.part")
-            with unfinished.open("wb") as stream:
+            with replacing(file) as unfinished, unfinished.open("wb") as stream:
                 np.save(stream, array)
-            unfinished.replace(file)
         self._new[video_id] = ExtractedVideo(
             path.name, path.stat().st_size, round(extracted.duration, 6), extracted.steps,
             extracted.warnings,
@@ -263,6 +261,8 @@ class _Folder:
             VideoError: the folder's files are of something else.
         """
         there = read_extraction(self.root)
+        if there is not None and not there.videos and not self.store.find_videos():
+            there = None  # of a run that made nothing
         if there is not None and there.identity != self.record.identity:
             raise VideoError(
                 f"{self.root}: holds features of {there.described}, these would be of "

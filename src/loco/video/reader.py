@@ -157,6 +157,8 @@ class VideoReader:
         packets = container.demux([stream] if sound is None else [stream, sound])
         number, seen, start = 0, Fraction(0), start_of(container)
         self._last_packet = Fraction(0)
+        untimed = container.format.name == "avi"  # it says nothing of when frames are shown
+        decoded, first = -1, None
         while True:
             began = time.thread_time()
             try:
@@ -179,6 +181,10 @@ class VideoReader:
             for frame in frames:
                 if frame.is_corrupt:
                     self._damage(f"damaged: the picture after {float(seen):.1f} s is incomplete")
+                if untimed:  # they leave the decoder in that order, each as late as the first
+                    decoded = decoded + 1 if frame.dts is None else frame.dts
+                    first = decoded if first is None else first
+                    frame.pts = decoded - first
                 if frame.pts is not None:
                     seen = frame.pts * frame.time_base - start
                 yield frame

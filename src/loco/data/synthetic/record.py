@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -86,10 +87,22 @@ def finished(root: Path, settings: dict[str, Any], overwrite: bool) -> dict[str,
         return None
     changed = ", ".join(_differences(found, settings))
     raise LocoError(
-        f"{root} was made with other settings ({changed}); choose another data.root, leave "
-        "data.generator alone to take what is there, or make it anew with "
-        "`loco make-synthetic --overwrite` and the same settings"
+        f"{root} was made with other settings ({changed}); {_repair(found, settings)}"
+        "choose another data.root, or make it anew with `loco make-synthetic --overwrite` and the "
+        "same settings"
     )
+
+
+def _repair(found: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """The overrides that take what stands there; nothing where more differs than the generator."""
+    if any(found.get(name) != value for name, value in settings.items() if name != "config"):
+        return ""
+    words = [
+        shlex.quote(f"data.generator.{name}={json.dumps(value, separators=(',', ':'))}")
+        for name, value in found["config"].items()
+        if value != settings["config"].get(name)
+    ]
+    return f"take it with {' '.join(words)}, "
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str]:

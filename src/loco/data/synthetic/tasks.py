@@ -8,11 +8,11 @@ its event, the visual or audio event is longer than the audio-visual one. Featur
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from loco.errors import LocoError
+from loco.files import write_text
 
 EventKind = Literal["both", "visual", "audio"]
 
@@ -49,8 +49,6 @@ def write_task(root: Path, events: EventKind) -> Path:
             if source[events] and (label := source["label_id"]) in names
         ]
         entry["annotations"] = sorted(found, key=lambda a: (*a["segment"], a["label_id"]))
-    unfinished = path.with_suffix(f".{os.getpid()}.part")
     text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False)
-    unfinished.write_text(text + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_text(path, text + "\n", shared=True)  # by the jobs of a sweep
     return path

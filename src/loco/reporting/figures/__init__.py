@@ -6,6 +6,7 @@ logger and in the run report alike. Functions of one panel also draw on the `axe
 
 from loco.reporting.figures.dataset import plot_data
 from loco.reporting.figures.localization import plot_timeline
+from loco.reporting.figures.precision_recall import plot_precision_recall
 from loco.reporting.figures.results import (
     plot_characteristics,
     plot_errors,
@@ -33,6 +34,7 @@ __all__ = [
     "plot_map",
     "plot_mean_of_std",
     "plot_per_class",
+    "plot_precision_recall",
     "plot_similarity",
     "plot_timeline",
     "plot_validation",

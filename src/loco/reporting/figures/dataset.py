@@ -11,22 +11,35 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from loco.data.annotations import SUBSETS, Annotations
 from loco.data.describe import Advice
-from loco.reporting.figures.style import COLORS, INK, TextFigure, color_of, legend, plain
+from loco.reporting.figures.style import (
+    COLORS,
+    INK,
+    TextFigure,
+    color_of,
+    legend,
+    name_ticks,
+    plain,
+)
+
+MAX_NAMED = 20  # classes that are shown with their names; beyond, by their rank
 
 
-def plot_data(annotations: Annotations, advice: Advice) -> Figure:
+def plot_data(annotations: Annotations, advice: Advice, title: str = "") -> Figure:
     """Durations, event lengths, events in a video, and class frequencies of a data set.
 
     Args:
         annotations: the data set.
         advice: for it; its levels are marked beside the lengths.
+        title: of the whole figure, such as the file's name.
     """
     figure = TextFigure(figsize=(9.6, 6.6), layout="constrained")
     panels = figure.subplots(2, 2)
     _plot_durations(panels[0, 0], annotations, advice)
-    _plot_lengths(panels[0, 1], annotations, advice)
-    _plot_counts(panels[1, 0], annotations)
-    _plot_classes(panels[1, 1], annotations)
+    _plot_levels(panels[0, 1], annotations, advice)
+    plot_counts(panels[1, 0], annotations)
+    plot_classes(panels[1, 1], annotations)
+    if title:
+        figure.suptitle(title, fontsize=10, color=INK)
     return figure
 
 
@@ -39,18 +52,26 @@ def _plot_durations(axes: Axes, annotations: Annotations, advice: Advice) -> Non
     legend(axes, loc="upper left")
 
 
-def _plot_lengths(axes: Axes, annotations: Annotations, advice: Advice) -> None:
-    """A level is made for events whose half length lies in its range."""
-    plain(axes, "Length of an event", "seconds", "events")
+def plot_lengths(axes: Axes, annotations: Annotations) -> None:
+    """How long events are, on a logarithmic scale."""
     segments = np.concatenate(
         [np.zeros((0, 2)), *(v.events.segments.numpy() for v in annotations.values())]
     )
     lengths = segments[:, 1] - segments[:, 0]
+    plain(axes, "Length of an event", "seconds", "events")
     bins = np.geomspace(max(lengths.min(), 1e-3), lengths.max() * 1.001, 41).tolist()
     axes.hist(lengths, bins=bins, color=COLORS[0])
+    median = float(np.median(lengths))
+    axes.axvline(median, color=COLORS[1], label=f"median, {median:.1f} s")
+    legend(axes)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _plot_levels(axes: Axes, annotations: Annotations, advice: Advice) -> None:
+    """The lengths; a level is made for events whose half length lies in its range."""
+    plot_lengths(axes, annotations)
     low, high = axes.get_xlim()
     step = advice.grid.stride / advice.grid.fps
     for number, level in enumerate(advice.levels, 1):
@@ -69,7 +90,8 @@ def _plot_lengths(axes: Axes, annotations: Annotations, advice: Advice) -> None:
                    fontweight="bold", pad=24)  # fmt: skip
 
 
-def _plot_counts(axes: Axes, annotations: Annotations) -> None:
+def plot_counts(axes: Axes, annotations: Annotations) -> None:
+    """How many events, and how many classes, a video has."""
     plain(axes, "Events and classes in a video", "number", "part of the videos (%)")
     videos = list(annotations.values())
     counts = {
@@ -83,17 +105,30 @@ def _plot_counts(axes: Axes, annotations: Annotations) -> None:
     legend(axes)
 
 
-def _plot_classes(axes: Axes, annotations: Annotations) -> None:
-    plain(axes, "Events of a class", "class, by its training events", "events")
-    counts = {subset: np.zeros(len(annotations.class_names), dtype=int) for subset in SUBSETS}
+def plot_classes(axes: Axes, annotations: Annotations) -> None:
+    """Events of each class by split, the most frequent class of the training first."""
+    names = annotations.class_names
+    counts = {subset: np.zeros(len(names), dtype=int) for subset in SUBSETS}
     for video in annotations.values():
         np.add.at(counts[video.subset], video.events.labels.numpy(), 1)
     order = np.argsort(-counts["train"], kind="stable")
-    for i, (subset, of_class) in enumerate(counts.items()):
-        if of_class.any():
-            axes.plot(
-                np.arange(1, len(order) + 1), of_class[order], color=color_of(i), label=subset,
-                drawstyle="steps-mid", linewidth=1.2,
-            )  # fmt: skip
+    splits = {subset: of_class[order] for subset, of_class in counts.items() if of_class.any()}
+    if len(names) <= MAX_NAMED:
+        plain(axes, "Events of a class", "events", "")
+        left, rows = np.zeros(len(names)), np.arange(len(names))
+        for i, (subset, of_class) in enumerate(splits.items()):
+            axes.barh(rows, of_class, left=left, color=color_of(i), label=subset, height=0.7)
+            left += of_class
+        name_ticks(axes.yaxis, rows, [names[label] for label in order])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        legend(axes, loc="lower right")
+        return
+    plain(axes, "Events of a class", "class, by its training events", "events")
+    for i, (subset, of_class) in enumerate(splits.items()):
+        axes.plot(
+            np.arange(1, len(order) + 1), of_class, color=color_of(i), label=subset,
+            drawstyle="steps-mid", linewidth=1.2,
+        )  # fmt: skip
     axes.set_ylim(bottom=0)
     legend(axes)

@@ -66,7 +66,7 @@ def plot_similarity(
             interpolation="nearest",
         )
         if events is not None:
-            _mark_events(axes, events, labels, first, last)
+            mark_events(axes, events, first, last)
         bar = figure.colorbar(image, ax=axes, shrink=0.75, pad=0.02)
         bar.set_label("cosine similarity", fontsize=8, color=INK)
         bar.ax.tick_params(labelsize=7, colors=INK)
@@ -82,8 +82,14 @@ def plot_similarity(
     return figure
 
 
-def _mark_events(axes: Axes, events: Events, labels: list[int], first: float, last: float) -> None:
-    """Frames on the diagonal, and a bar for each event outside of both axes."""
+def mark_events(axes: Axes, events: Events, first: float, last: float) -> None:
+    """Frames on the diagonal, and a bar for each event outside of both axes, in its class's colour.
+
+    Args:
+        first: where the matrix begins, seconds.
+        last: where it ends.
+    """
+    labels = sorted(set(events.labels.tolist()))
     room = (last - first) * 0.035
     for (start, end), label in zip(events.segments.tolist(), events.labels.tolist(), strict=True):
         row = labels.index(label)

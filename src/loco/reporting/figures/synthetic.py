@@ -8,18 +8,28 @@ the cosine of what the audio predicts with what is seen, both centred.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from loco.data.annotations import Video, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.evaluation import similarity
-from loco.reporting.figures.style import TextFigure, short, write_figure
+from loco.reporting.figures.dataset import plot_classes, plot_counts, plot_lengths
+from loco.reporting.figures.similarity import mark_events, plot_coherence
+from loco.reporting.figures.style import (
+    INK,
+    SEQUENTIAL,
+    TextFigure,
+    color_of,
+    legend,
+    name_ticks,
+    plain,
+)
 
 MAX_VIDEOS = 150  # that a similarity is measured on
 
@@ -70,8 +80,8 @@ def similarity_by_distance(
     )
 
 
-def plot_properties(root: Path, layout: FeatureLayout, path: Path) -> None:
-    """Draw the properties of the data set under `root` into an image file.
+def plot_properties(root: Path, layout: FeatureLayout) -> Figure:
+    """What the data set under `root` is built to hold.
 
     Raises:
         LocoError: files that are missing or unusable.
@@ -84,94 +94,69 @@ def plot_properties(root: Path, layout: FeatureLayout, path: Path) -> None:
     example = _example(shown)
     sources = json.loads((root / "sources.json").read_text(encoding="utf-8"))[example.id]
 
-    figure = TextFigure(figsize=(15, 8.5), layout="constrained")
-    axes = figure.subplots(2, 3)
-    _plot_decay(axes[0, 0], alignment, store, shown[:MAX_VIDEOS])
-    _plot_lengths(axes[0, 1], videos)
-    _plot_counts(axes[0, 2], videos)
-    _plot_similarity(axes[1, 0], alignment, store, example)
-    _plot_sources(axes[1, 1], example, sources, annotations.class_names)
-    _plot_frequency(axes[1, 2], videos)
-    write_figure(figure, path, dpi=110)
+    figure = TextFigure(figsize=(8.4, 9.6), layout="constrained")
+    axes = figure.subplots(3, 2)
+    _plot_sources(axes[0, 0], example, sources, annotations.class_names)
+    _plot_similarity(axes[0, 1], alignment, store, example)
+    reach = int(20 * layout.grid.fps / layout.grid.stride)
+    curves = similarity_by_distance(alignment, store, shown[:MAX_VIDEOS], reach)
+    plot_classes(axes[1, 0], annotations)
+    plot_coherence({"": curves}, layout.grid, axes[1, 1])
+    plot_lengths(axes[2, 0], annotations)
+    plot_counts(axes[2, 1], annotations)
+    events = sum(len(video.events) for video in videos)
+    figure.suptitle(
+        f"Synthetic UnAV: {len(videos):,} videos, {events:,} events, "
+        f"{len(annotations.class_names)} classes",
+        fontsize=11,
+        color=INK,
+    )
+    return figure
 
 
 def _example(videos: list[Video]) -> Video:
-    """A video with several events and classes, if there is one."""
-    return max(videos, key=lambda v: (min(len(set(v.events.labels.tolist())), 3), -len(v.events)))
+    """A video with several classes, if there is one, and few events, none of them too short."""
 
+    def rating(video: Video) -> tuple[int, bool, float]:
+        segments = video.events.segments
+        shortest = float((segments[:, 1] - segments[:, 0]).min()) if len(segments) else 0.0
+        return min(len(set(video.events.labels.tolist())), 3), len(segments) <= 5, shortest
 
-def _plot_decay(axes: Axes, alignment: Alignment, store: FeatureStore, videos: list[Video]) -> None:
-    step = store.layout.grid.stride / store.layout.grid.fps
-    count = int(20 / step)
-    inside, across = similarity_by_distance(alignment, store, videos, count)
-    seconds = np.arange(count) * step
-    axes.plot(seconds, inside, label="inside one event")
-    axes.plot(seconds, across, label="inside / outside")
-    axes.set(title="Audio–visual similarity", xlabel="distance, s", ylabel="mean cosine")
-    axes.legend()
-
-
-def _plot_lengths(axes: Axes, videos: list[Video]) -> None:
-    segments = np.concatenate([video.events.segments.numpy() for video in videos])
-    lengths = segments[:, 1] - segments[:, 0]
-    axes.hist(lengths, bins=np.geomspace(0.2, 60, 40).tolist())
-    axes.set(
-        xscale="log",
-        title=f"Event lengths: median {np.median(lengths):.1f} s, mean {lengths.mean():.1f} s",
-        xlabel="s",
-        ylabel="events",
-    )
-
-
-def _plot_counts(axes: Axes, videos: list[Video]) -> None:
-    events = Counter(len(video.events) for video in videos)
-    classes = Counter(len(set(video.events.labels.tolist())) for video in videos)
-    for shift, (counter, label) in enumerate(((events, "events"), (classes, "classes"))):
-        x = np.array(sorted(counter))
-        heights = [counter[i] / len(videos) for i in x]
-        axes.bar(x + 0.4 * (shift - 0.5), heights, width=0.4, label=label)
-    axes.set(title="Events and classes of a video", xlabel="number", ylabel="part of the videos")
-    axes.legend()
+    return max(videos, key=rating)
 
 
 def _plot_similarity(axes: Axes, alignment: Alignment, store: FeatureStore, video: Video) -> None:
+    plain(axes, "Its sight against its sound", "audio time (s)", "visual time (s)")
+    axes.grid(visible=False)
     grid = store.layout.grid
     matrix = alignment.similarity(*store.load(video.id))
     first, last = grid.to_seconds(0.0), grid.to_seconds(float(len(matrix) - 1))
     image = axes.imshow(
-        matrix,
-        origin="lower",
-        extent=(first, last, first, last),
-        cmap="RdBu_r",
-        vmin=-1,
-        vmax=1,
-    )
-    for start, end in video.events.segments.numpy():
-        box = ([start, end, end, start, start], [start, start, end, end, start])
-        axes.plot(*box, color="black", linewidth=1)
-    axes.set(title=f"{video.id}: similarity, events framed", xlabel="audio, s", ylabel="visual, s")
-    axes.figure.colorbar(image, ax=axes, shrink=0.8)
+        matrix, origin="lower", extent=(first, last, first, last), cmap=SEQUENTIAL
+    )  # fmt: skip
+    mark_events(axes, video.events, first, last)
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("cosine similarity", fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7, colors=INK)
 
 
 def _plot_sources(axes: Axes, video: Video, sources: list[dict], names: list[str]) -> None:
     """Each source's sight above its sound; the sources of the events come first."""
+    plain(axes, f"{video.id}: what is seen and heard", "time (s)", "")
     for row, source in enumerate(sources):
-        for offset, modality in ((-0.2, "visual"), (0.2, "audio")):
-            if source[modality]:
-                start, end = source[modality]
-                color = "tab:blue" if modality == "visual" else "tab:orange"
-                axes.barh(row + offset, end - start, left=start, height=0.36, color=color)
-    axes.set_yticks(range(len(sources)), short([names[s["label_id"]] for s in sources]))
-    axes.axhline(len(video.events) - 0.5, color="black", linewidth=1)
-    axes.invert_yaxis()
-    axes.set(
-        title="Seen (blue), heard (orange); below the line: no event",
-        xlabel="s",
-        xlim=(0, video.duration),
-    )
-
-
-def _plot_frequency(axes: Axes, videos: list[Video]) -> None:
-    counter = Counter(label for video in videos for label in set(video.events.labels.tolist()))
-    axes.bar(range(len(counter)), sorted(counter.values(), reverse=True))
-    axes.set(title="Class frequency", xlabel="rank of the class", ylabel="videos that show it")
+        for i, (modality, label) in enumerate((("visual", "seen"), ("audio", "heard"))):
+            start, end = source[modality] or (0.0, 0.0)
+            axes.barh(
+                row + 0.4 * (i - 0.5), end - start, left=start, height=0.36, color=color_of(i),
+                label=label if row == 0 else None,
+            )  # fmt: skip
+    name_ticks(axes.yaxis, range(len(sources)), [names[s["label_id"]] for s in sources])
+    line = len(video.events) - 0.5
+    axes.axhline(line, color=INK, linewidth=1)
+    axes.annotate(
+        "no events below", (video.duration, line), xytext=(0, -2), textcoords="offset points",
+        fontsize=7, ha="right", va="top", color=INK,
+    )  # fmt: skip
+    axes.set(xlim=(0, video.duration), ylim=(len(sources) - 0.5, -0.5))
+    axes.grid(visible=False, axis="y")
+    legend(axes, loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from loco.files import replacing, write_text
 from loco.video.container import import_av
 from loco.video.world.pictures import FPS, SIDE, render_pictures
 from loco.video.world.scenes import CLASSES, Scene, draw_scene
@@ -30,9 +31,11 @@ SPLITS = ("train", "validation", "test", "new")
 def write_film(path: Path, scene: Scene) -> None:
     """An MP4 file, H.264 and AAC; whole or not at all."""
     av = import_av()
-    unfinished = path.with_name(f".{path.name}.part")
     rate = Fraction(FPS)
-    with av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as file:
+    with (
+        replacing(path) as unfinished,
+        av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as file,
+    ):
         film = file.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "20"})
         film.width = film.height = SIDE
         film.pix_fmt = "yuv420p"
@@ -50,7 +53,6 @@ def write_film(path: Path, scene: Scene) -> None:
             sound.sample_rate, sound.pts, sound.time_base = RATE, start, Fraction(1, RATE)
             file.mux(track.encode(sound))
         file.mux(track.encode())
-    unfinished.replace(path)
 
 
 def make_world(
@@ -131,4 +133,4 @@ def _annotation(split: str, scene: Scene, labels: list[int]) -> dict[str, Any]:
 
 
 def _write(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,17 +14,26 @@ MAX_NAME_BYTES = 250
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A file to write beside `path`, which takes its place at the end.
+def replacing(path: str | Path, shared: bool = False) -> Iterator[Path]:
+    """A file to write beside `path`, on the same file system, which takes its place at the end.
+
+    It is on the disk by then, so that a machine that stops leaves the old one or the new one. What
+    a killed process left is written over by the next.
+
+    Args:
+        path: of the file; its folder is made.
+        shared: several processes may write it at once.
 
     Raises:
         OutputError: it cannot be written, such as on a full disk; what stood there stays.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + ".part")
+    unfinished = path.with_name(path.name + (f".{os.getpid()}.part" if shared else ".part"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
+        with unfinished.open("r+b") as file:
+            os.fsync(file.fileno())
         unfinished.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -32,7 +42,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
             unfinished.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str, shared: bool = False) -> None:
     """Write UTF-8, see `replacing`."""
-    with replacing(path) as unfinished:
+    with replacing(path, shared) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
