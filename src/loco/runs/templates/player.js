@@ -1,63 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Events in films</title>
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #57606a; --line: #d0d7de; --paper: #fff; --lane: #f6f8fa }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --line: #343b44; --paper: #0d1117; --lane: #151b23 }
-}
-body { margin: 0 auto; max-width: 60rem; padding: 1rem; color: var(--ink); background: var(--paper);
-  font: 15px/1.4 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif }
-header { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center }
-h1 { font-size: 1.1rem; margin: 0 }
-header label { max-width: 100% } select { max-width: min(24rem, 100%) } select, button { font: inherit }
-main { --names: 11rem }
-#scroll { max-height: 34vh; overflow-y: auto; margin-top: .75rem; border-top: 1px solid var(--line) }
-#lanes { position: relative }
-.lane { display: grid; grid-template-columns: var(--names) 1fr; border-bottom: 1px solid var(--line) }
-.lane span { color: var(--soft); font-size: .8rem; line-height: 1.6rem; padding-right: .5rem;
-  overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-.track { position: relative; height: 1.6rem; background: var(--lane) }
-.lane button { position: absolute; top: .2rem; height: 1.2rem; min-width: 3px; padding: 0; border: 0;
-  border-radius: 3px; cursor: pointer }
-.lane button:focus-visible, .lane button.now { outline: 2px solid var(--ink) }
-#time { position: absolute; inset: 0 0 0 var(--names); pointer-events: none }
-#head { position: absolute; top: 0; bottom: 0; width: 2px; background: #d1242f }
-#axis { display: flex; justify-content: space-between; color: var(--soft); font-size: .8rem;
-  padding: .25rem 0 0 var(--names); position: sticky; bottom: 0; background: var(--paper) }
-video { width: 100%; max-height: 46vh; background: #000 }
-#now { height: 1.4em; margin: .4rem 0; font-weight: 600; overflow: hidden; text-overflow: ellipsis;
-  white-space: nowrap } .note { color: var(--soft); font-size: .85rem }
-#gone { border: 1px solid #d1242f; padding: .5rem .75rem; border-radius: 6px; overflow-wrap: anywhere }
-@media (max-width: 40rem) {
-  main { --names: 0rem }
-  .lane { display: block } .lane span { display: block; line-height: 1.3rem }
-}
-</style>
-</head>
-<body>
-<header>
-  <h1>Events that are seen and heard</h1>
-  <label>film <select id="film"></select></label>
-  <label>least score <input id="least" type="range" min="0" max="1" step="0.01"> <output id="value"></output></label>
-</header>
-<main>
-<div id="scroll">
-<div id="lanes" aria-label="events by class"></div>
-<div id="axis"></div>
-</div>
-<p id="none" class="note" hidden>No event scores as much; lower the least score.</p>
-<p id="now" aria-live="polite"></p>
-<video id="video" controls preload="metadata" playsinline></video>
-<p id="gone" hidden></p>
-<p id="note" class="note"></p>
-</main>
-<script type="application/json" id="data">@@DATA@@</script>
-<script>
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const [film, least, value, lanes, axis, none, video, gone, now, note] =
@@ -147,6 +87,3 @@ video.ontimeupdate = video.onseeked = follow;
 film.onchange = choose;
 least.oninput = draw;
 if (data.videos.length) choose();
-</script>
-</body>
-</html>
