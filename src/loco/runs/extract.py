@@ -56,7 +56,7 @@ def extract(config: DictConfig) -> Summary:
     videos = take_shard(videos_of_config(config), config.shard)
     extractor.to(config.device)
     summary = run_extraction(config, videos, root, extractor, _plain(config.extractor))
-    log.info("%s: %d videos made, %d were there", root, len(summary.made), len(summary.kept))
+    log.info("%s: made %d, there already %d", root, len(summary.made), len(summary.kept))
     if summary.made:
         show(summary_table(summary))
     if config.compare is not None and (used := [*summary.made, *summary.kept]):
@@ -199,7 +199,7 @@ def run_extraction(
     plain: dict[str, Any],
 ) -> Summary:
     """Extract with a progress bar; warnings are told."""
-    log.info("%d videos → %s", len(videos), root)
+    log.info("%s → %s", counted(len(videos), "video"), root)
     columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("{task.fields[film]}"))  # fmt: skip
     shown = sys.stderr.isatty()
@@ -219,11 +219,16 @@ def run_extraction(
     return summary
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, such as "1 video"."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def summary_table(summary: Summary) -> Table:
     """CPU seconds that a minute of video took, by stage."""
     minutes = summary.film_seconds / 60
     table = Table(
-        title=f"{len(summary.made)} videos, {minutes:.1f} minutes",
+        title=f"{counted(len(summary.made), 'video')}, {minutes:.1f} minutes",
         caption="CPU seconds of all threads; stages run side by side",
     )
     table.add_column("stage")
