@@ -17,7 +17,7 @@ from rich.table import Table
 from loco.data.extraction import Extraction
 from loco.data.features import FeatureStore
 from loco.errors import CheckpointError, IncompleteError, SettingError, VideoError, check_number
-from loco.runs.results import show
+from loco.runs.results import counted, show
 from loco.runs.settings import check_numbers
 from loco.runs.streams import console
 from loco.runs.trusted import build_trusted
@@ -217,11 +217,6 @@ def run_extraction(
     for video_id, warnings in sorted(summary.warned.items()):
         log.warning("%s: %s", videos[video_id], "; ".join(warnings))
     return summary
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things, such as "1 video"."""
-    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def summary_table(summary: Summary) -> Table:
