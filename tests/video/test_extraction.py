@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clips import flash, real_film, steady, tone, write_clip
+from clips import Brightness, flash, real_film, steady, tone, write_clip
 from loco.data.extraction import read_extraction
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.errors import FeatureError, VideoError
@@ -25,25 +25,6 @@ from loco.video.extractor import Extractor
 from loco.video.reader import VideoReader
 from loco.video.sources import find_videos, take_shard
 from loco.video.windows import num_steps
-
-
-class Brightness:
-    """A visual encoder of a test: mean and deviation of the brightness."""
-
-    name = "brightness"
-    channels = 2
-
-    def __init__(self, size: int = 16, every: int = 4) -> None:
-        self.size, self.every = size, every
-
-    def look(self, pictures: np.ndarray) -> np.ndarray:
-        return pictures.reshape(len(pictures), -1).mean(1, keepdims=True) / 255
-
-    def sum_up(self, windows: np.ndarray) -> np.ndarray:
-        return np.concatenate([windows.mean(1), windows.std(1)], 1)
-
-    def identity(self) -> dict[str, Any]:
-        return {"name": self.name, "size": self.size, "every": self.every}
 
 
 def extractor(*visual: Brightness, **settings: Any) -> Extractor:

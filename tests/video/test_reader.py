@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,12 @@ def test_odd_names_are_files(tmp_path: Path) -> None:
     path = tmp_path / "concat:it's 100% #1 ümläut.mp4"
     shutil.copyfile(write_clip(tmp_path / "x.mp4"), path)
     assert len(list(VideoReader(path).pictures(FPS))) == 50
+
+
+def test_without_pyav_its_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(VideoError, match=r"needs PyAV .*: pip install 'loco-dave\[video\]'"):
+        probe(tmp_path / "x.mp4")
 
 
 def test_settings() -> None:
