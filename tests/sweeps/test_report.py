@@ -77,16 +77,18 @@ def test_a_sweep_without_results(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_costs_its_chart(rows: list[Row], tmp_path: Path) -> None:
-    """A damaged log and a damaged diagnosis; the rest is there, and the page says what is not."""
+    """A damaged diagnosis, a damaged log; the rest is there, and the page says what is not."""
     first, second = (row.finished[0].folder for row in rows)
-    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
     metrics = json.loads((second / "metrics.json").read_text())
     (second / "metrics.json").write_text(json.dumps(metrics | {"diagnosis": {"tiou": 0.5}}))
     page = tmp_path / "page.html"
-    assert main(["tabulate", str(first.parent), "--html", str(page)]) == 0
+    assert main(["tabulate", str(second), "--html", str(page)]) == 0
     text = page.read_text("utf-8")
-    assert text.count("<svg") == 3  # mAP, and the curves of the other row
+    assert text.count("<svg") == 3
     assert "No chart of mistakes: KeyError" in text
+    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
+    text = write_sweep_report(Table(rows, MAP_COLUMNS), page, "sweep").read_text("utf-8")
+    assert text.count("<svg") == 3  # mAP, and the curves of the other row
     assert "No curves of" in text
     assert "could not convert string to float" in text
 
