@@ -76,7 +76,9 @@ def test_a_sweep_without_results(tmp_path: Path) -> None:
     assert "<svg" not in text
 
 
-def test_what_cannot_be_drawn_costs_its_chart(rows: list[Row], tmp_path: Path) -> None:
+def test_what_cannot_be_drawn_costs_its_chart(
+    rows: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A damaged diagnosis, a damaged log; the rest is there, and the page says what is not."""
     first, second = (row.finished[0].folder for row in rows)
     metrics = json.loads((second / "metrics.json").read_text())
@@ -87,6 +89,9 @@ def test_what_cannot_be_drawn_costs_its_chart(rows: list[Row], tmp_path: Path) -
     assert text.count("<svg") == 3
     assert "No chart of mistakes: KeyError" in text
     (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
+    assert main(["tabulate", str(first)]) == 0
+    assert main(["tabulate", str(first), "--column", "lcc/sigma"]) == 1
+    assert "metrics.csv: expected the log of a CSV logger" in capsys.readouterr().err
     text = write_sweep_report(Table(rows, MAP_COLUMNS), page, "sweep").read_text("utf-8")
     assert text.count("<svg") == 3  # mAP, and the curves of the other row
     assert "No curves of" in text
