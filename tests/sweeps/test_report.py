@@ -76,17 +76,24 @@ def test_a_sweep_without_results(tmp_path: Path) -> None:
     assert "<svg" not in text
 
 
-def test_what_cannot_be_drawn_costs_its_chart(rows: list[Row], tmp_path: Path) -> None:
-    """A damaged log and a damaged diagnosis; the rest is there, and the page says what is not."""
+def test_what_cannot_be_drawn_costs_its_chart(
+    rows: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged diagnosis, a damaged log; the rest is there, and the page says what is not."""
     first, second = (row.finished[0].folder for row in rows)
-    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
     metrics = json.loads((second / "metrics.json").read_text())
     (second / "metrics.json").write_text(json.dumps(metrics | {"diagnosis": {"tiou": 0.5}}))
     page = tmp_path / "page.html"
-    assert main(["tabulate", str(first.parent), "--html", str(page)]) == 0
+    assert main(["tabulate", str(second), "--html", str(page)]) == 0
     text = page.read_text("utf-8")
-    assert text.count("<svg") == 3  # mAP, and the curves of the other row
+    assert text.count("<svg") == 3
     assert "No chart of mistakes: KeyError" in text
+    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
+    assert main(["tabulate", str(first)]) == 0
+    assert main(["tabulate", str(first), "--column", "lcc/sigma"]) == 1
+    assert "metrics.csv: expected the log of a CSV logger" in capsys.readouterr().err
+    text = write_sweep_report(Table(rows, MAP_COLUMNS), page, "sweep").read_text("utf-8")
+    assert text.count("<svg") == 3  # mAP, and the curves of the other row
     assert "No curves of" in text
     assert "could not convert string to float" in text
 
