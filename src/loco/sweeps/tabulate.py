@@ -84,10 +84,11 @@ class Job:
 
     def result(self, name: str) -> float:
         """A number that it left: a metric, a cost, or the last value of a curve; else NaN."""
-        for numbers in (self.results, self.cost, self.last_logged):
-            if name in numbers:
-                return numbers[name]
-        return math.nan
+        if name in self.results:
+            return self.results[name]
+        if name in self.cost:
+            return self.cost[name]
+        return self.last_logged.get(name, math.nan)  # read only where it is needed
 
     def value(self, key: str) -> str:
         """A setting, whether an override or a default; the same text for the same value."""
