@@ -23,6 +23,7 @@ COMMANDS = {
     "describe": "what an annotation file holds, and which settings suit it",
     "models": "the systems that there are, with their size and what they cost",
     "train": "train a detector and test its best checkpoint; with -m a sweep",
+    "search": "search settings by the validation mAP, with Optuna",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
     "extract": "make feature files of videos",
     "predict": "find the events of videos without annotations",
