@@ -77,14 +77,14 @@ def test_a_file_answers_as_the_net(form: str, overrides: list[str], tmp_path: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", file.name}
     detector = load_module(source).detector
     if form == "torch":
-        extra = {"loco.json": ""}
+        extra = {"notes.json": ""}
         net = torch.export.load(file, extra_files=extra).module()
-        notes = json.loads(extra["loco.json"])
+        notes = json.loads(extra["notes.json"])
     else:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(file))
-        notes = json.loads(session.get_modelmeta().custom_metadata_map["loco.json"])
+        notes = json.loads(session.get_modelmeta().custom_metadata_map["notes.json"])
 
         def net(*inputs: torch.Tensor) -> list[torch.Tensor]:
             fed = dict(zip(notes["inputs"], (x.numpy() for x in inputs), strict=True))
@@ -123,7 +123,7 @@ def test_the_example_of_the_page_finds_the_best_event(
     source = checkpoint(
         tmp_path, "model=loco_small", "model.dim=16", "model.heads=2", "model.num_levels=2"
     )
-    for name in ("loco.pt2", "loco.onnx"):
+    for name in ("net.pt2", "net.onnx"):
         words = ["export", str(source), "-o", str(tmp_path / name), "--steps", str(STEPS)]
         assert main(words) == 0
     monkeypatch.chdir(tmp_path)

@@ -4,8 +4,8 @@ torch: a program of torch.export, FILE.pt2. onnx: FILE.onnx (needs the extra loc
 It takes features and a mask, and answers with what the net says at each point; class names, time
 grid and thresholds stand in it.
 
-loco export outputs/train/… --format torch -o loco.pt2
-loco export outputs/train/… --format onnx -o loco.onnx --steps 512
+loco export outputs/train/… --format torch -o net.pt2
+loco export outputs/train/… --format onnx -o net.onnx --steps 512
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Features in, what is said at the points of all levels out. A file takes videos of N steps, any
 number at once; a shorter one is filled up, and the mask says which steps are real. What reading the
-outputs needs (class names, time grid, levels, thresholds) stands in the file as JSON, `loco.json`.
+outputs needs (class names, time grid, levels, thresholds) stands in the file as JSON, `notes.json`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Form = Literal["torch", "onnx"]
 ENDINGS: dict[Form, str] = {"torch": ".pt2", "onnx": ".onnx"}
 INPUTS = ("visual", "audio", "mask")
 OUTPUTS = ("logits", "offsets", "point_mask", "points")
-NOTES = "loco.json"
+NOTES = "notes.json"
 TOLERANCE = 1e-3
 """How far the file's outputs may lie from the net's on the same input, relative to the largest."""
 
