@@ -25,7 +25,7 @@ def test_a_bad_film_is_left_out_and_named(
     marks.write_text("video,start,end,label\n" + "".join(rows))
     out = tmp_path / "new" / "annotations.json"
     words = [str(marks), "--videos", str(clips), "--out", str(out)]
-    with pytest.raises(IncompleteError, match=r"their marks:\n  .*diary.mp4: not a video"):
+    with pytest.raises(IncompleteError, match=r"their marks:\n  .*diary\.mp4: not a video"):
         main(words)
     assert "3 videos" in capsys.readouterr().out
     assert set(json.loads(out.read_text())["database"]) == {"a", "b", "c"}
@@ -33,5 +33,5 @@ def test_a_bad_film_is_left_out_and_named(
         main(words)
     for path in clips.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(VideoError, match="not one video could be used:\n  .*a.mp4: empty"):
+    with pytest.raises(VideoError, match=r"not one video could be used:\n  .*a\.mp4: empty"):
         main([*words, "--overwrite"])

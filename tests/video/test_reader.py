@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tracemalloc
 from fractions import Fraction
@@ -130,6 +131,13 @@ def complaint(path: Path, sound: bool = False, **settings: Any) -> str:
 def test_what_is_no_video(tmp_path: Path) -> None:
     assert "found nothing" in complaint(tmp_path / "gone.mp4")
     assert "found a folder" in complaint(tmp_path)
+    long = f"{'x' * 300}.mp4"  # as a folder that may not be entered, no answer but an error
+    assert "cannot be read: File name too long" in complaint(tmp_path / long)
+    locked = tmp_path / "locked.mp4"
+    locked.write_bytes(b"")
+    locked.chmod(0)
+    if not os.access(locked, os.R_OK):  # all but the superuser
+        assert "cannot be read: Permission denied" in complaint(locked)
     (tmp_path / "empty.mp4").write_bytes(b"")
     assert "empty, 0 bytes" in complaint(tmp_path / "empty.mp4")
     (tmp_path / "text.mp4").write_text("dear diary, " * 100)

@@ -62,12 +62,13 @@ def take_gpu(folder: Path, gpus: list[str]) -> None:
         return
     from filelock import FileLock, Timeout
 
-    for turn, gpu in itertools.product(itertools.count(), gpus):
-        lock = FileLock(folder / f".gpu-{gpu}-{turn}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        _held.append(lock)
-        os.environ[VISIBLE] = gpu
-        return
+    for turn in itertools.count():
+        for gpu in gpus:
+            lock = FileLock(folder / f".gpu-{gpu}-{turn}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            _held.append(lock)
+            os.environ[VISIBLE] = gpu
+            return

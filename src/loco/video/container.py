@@ -60,9 +60,13 @@ def open_container(path: Path) -> Iterator[Any]:
         VideoError: no such file, or nothing that can be read as a video.
     """
     av = import_av()
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing" if not path.exists() else "no file"
-        raise VideoError(f"{path}: expected a video file, found {found}")
+    try:
+        if not path.is_file():
+            found = "a folder" if path.is_dir() else "nothing" if not path.exists() else "no file"
+            raise VideoError(f"{path}: expected a video file, found {found}")
+        path.open("rb").close()
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror}") from None
     try:
         # absolute: a name like "concat:x" is no protocol then; a playlist may name files only
         container = av.open(
