@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo demo-video study-video docs-figures test test-all lint format clean \
+.PHONY: help install demo demo-video study-video docs docs-figures test test-all lint format clean \
 	bench-evaluation bench-data bench-model bench-systems bench-attention bench-long-video \
 	bench-startup bench-video
 
@@ -21,6 +21,7 @@ help:
 	@echo "make bench-startup     what --help costs, against a start with torch"
 	@echo "make bench-video       extraction by stage, against the decoder alone"
 	@echo "make study-video       what sight and sound are worth alone in the films of demo-video"
+	@echo "make docs              the documentation as a site, in site/; runs the notebooks"
 	@echo "make docs-figures      the pictures of README and docs, of the newest demo or of RUN=FOLDER"
 	@echo "make install           the virtual environment alone"
 
@@ -90,6 +91,9 @@ study-video: install
 	$(BIN)/loco train -m experiment=demo_video data.modality=both,audio,visual seed=0,1,2 \
 		hydra.sweep.dir=multirun/study_video report=false
 	$(BIN)/loco tabulate multirun/study_video --reference data.modality=both --over-seeds --baselines
+
+docs: install
+	$(BIN)/python -m docs.build_site
 
 docs-figures: install
 	$(BIN)/python -m docs.draw_figures $(RUN)

@@ -26,7 +26,7 @@ from loco.runs.checkpoints import find_checkpoint
 from loco.runs.overrides import readable_words
 
 SCRIPTS = {"describe_data": "describe", "wandb_dashboard": "dashboard"}
-QUICK = {"train", "describe_data"}  # the others are the same two lines
+QUICK = {"train"}  # the others are the same two lines
 SLOW = {"torch", "lightning", "matplotlib", "rich", "filelock", "wandb", "tensorboard"}
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 from helpers import compose_config
 from loco.detection.center_sampling import assign_centers
 from loco.detection.losses import DetectionLoss
+from loco.detection.trident import TridentHead, boundary_distances
 from loco.detectors.tridet.detector import TriDet
-from loco.detectors.tridet.head import TridentHead, boundary_distances
 from loco.detectors.tridet.sgp import SGPBlock
 from loco.runs.cost import operations
 from one_stream_weights import SGP, STEM, load_net

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from helpers import Composer, compose_config
 from loco.cli import main
-from loco.errors import FeatureError, IncompleteError
+from loco.errors import AnnotationError, FeatureError, IncompleteError
 from loco.runs.evaluate import evaluate
+from loco.runs.predict import predict
 from loco.runs.train import train
 
 
@@ -97,6 +101,56 @@ def test_float64_is_told_once(
         train(own())
     (line,) = [line for line in caplog.messages if "float64" in line]
     assert "21 files hold float64" in line
+
+
+def test_files_that_are_no_features(finished_run: Path, tmp_path: Path) -> None:
+    """Hidden ones are no videos; a pipe is told, and not waited for."""
+    made = Path(OmegaConf.load(finished_run / "config.yaml").data.root) / "features"
+    root = tmp_path / "features"
+    root.mkdir()
+    for path in made.glob("test_0000[01]_*.npy"):
+        shutil.copy(path, root)
+    for name in ("._test_00000_rgb.npy", ".nfs01_rgb.npy", ".ipynb_checkpoints/x_rgb.npy"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"\0")
+    words = [f"ckpt_path={finished_run}", f"data.root={root}", "trainer.accelerator=cpu"]
+    found = predict(compose_config("predict", [*words, f"output_dir={tmp_path / 'a'}"]))
+    assert sorted(found) == ["test_00000", "test_00001"]
+    (root / "test_00000_rgb.npy").unlink()
+    os.mkfifo(root / "test_00000_rgb.npy")
+    with pytest.raises(IncompleteError, match=r"1 of 2 .*\n.*test_00000_rgb\.npy"):
+        predict(compose_config("predict", [*words, f"output_dir={tmp_path / 'b'}"]))
+
+
+def test_a_name_in_another_unicode_form_is_told(own: Composer, tmp_path: Path) -> None:
+    """Composed in the annotations, decomposed in the names of files, as a Mac leaves them."""
+    path = tmp_path / "own" / "annotations.json"
+    path.write_text(path.read_text().replace('"train_00000"', '"vidéo"'), encoding="utf-8")
+    for file in (tmp_path / "own" / "features").glob("train_00000_*"):
+        decomposed = unicodedata.normalize("NFD", "vidéo")
+        file.rename(file.with_name(file.name.replace("train_00000", decomposed)))
+    with pytest.raises(FeatureError, match=r"another Unicode form \(NFD\)"):
+        train(own())
+
+
+def test_ends_beyond_the_video(
+    own: Composer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a rounding they are clipped, with one warning; by more they are all named."""
+    path = tmp_path / "own" / "annotations.json"
+    content = json.loads(path.read_text())
+    named = [name for name, video in content["database"].items() if video["annotations"]][:3]
+    for seconds in (0.004, 20.0):
+        for video in (content["database"][name] for name in named):
+            video["annotations"][0]["segment"][1] = video["duration"] + seconds
+        path.write_text(json.dumps(content))
+        if seconds < 1:
+            train(own("trainer.max_epochs=0"))
+            (line,) = [line for line in caplog.messages if "reach out of their video" in line]
+            assert "3 events" in line
+    with pytest.raises(AnnotationError) as caught:
+        train(own(output="refused"))
+    assert all(repr(name) in str(caught.value) for name in named)
 
 
 def call(*words: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[bytes]:

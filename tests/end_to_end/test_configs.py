@@ -27,11 +27,15 @@ from loco.detectors.vsgn.detector import VSGN
 from loco.runs.callbacks import build_callbacks
 from loco.training.optim import parameter_groups
 
-GROUPS = sorted(
-    (path.parent.name, path.stem)
-    for path in (ROOT / "conf").glob("*/*.yaml")
-    if path.stem != "base" and path.parent.name != "extractor"  # built in tests/video
-)
+GROUPS = [
+    # parts are many, and tried one by one in tests/detection and tests/data
+    pytest.param(group, option, marks=[pytest.mark.slow] if group == "part" else [])
+    for group, option in sorted(
+        (path.parent.name, path.stem)
+        for path in (ROOT / "conf").glob("*/*.yaml")
+        if path.stem != "base" and path.parent.name != "extractor"  # built in tests/video
+    )
+]
 
 PEERS: dict[str, type[Any]] = {
     "actionformer": ActionFormer,

@@ -117,8 +117,9 @@ def test_results_and_page_of_a_run(run: Path) -> None:
     page = Page(run / "report.html")
     rated = [name for name, of_class in metrics["per_class"].items() if of_class["mAP"] is not None]
     assert {shown(name) for name in rated} <= set(page.texts["th"])
-    assert page.texts["h1"] == [run.name]
-    assert page.texts["title"][0].startswith(run.name)
+    assert page.texts["h1"][0].startswith("LoCo on ")
+    assert page.texts["p"][0] == run.name
+    assert f" · {run.name} · " in page.texts["title"][0]
     held, _ = page.texts["script"]
     content = json.loads(held)
     assert tuple(content["classes"]) == NASTY

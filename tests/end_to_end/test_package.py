@@ -85,9 +85,12 @@ def test_what_is_in_the_wheel(wheel: Path) -> None:
         path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src" / "loco").rglob("*.py")
     }
     assert {name for name in inside if name.endswith(".py")} == modules
-    assert {
-        "loco/py.typed", "loco/reporting/report_template.html", "loco/runs/player.html",
-    } <= inside  # fmt: skip
+    assert "loco/py.typed" in inside
+    templates = {
+        path.relative_to(ROOT / "src").as_posix() for path in ROOT.glob("src/loco/*/templates/*")
+    }
+    assert {name for name in inside if "/templates/" in name} == templates
+    assert {"loco/reporting/templates/run.html", "loco/runs/templates/base.html"} <= templates
     assert {name.partition("/")[0].partition("-")[0] for name in inside} == {"loco", "loco_dave"}
 
 
@@ -99,7 +102,7 @@ def test_what_is_in_the_source_distribution(source: Path, tmp_path: Path) -> Non
     with tarfile.open(path) as file:
         inside = {name.partition("/")[2] for name in file.getnames()}
     assert {"setup.py", "conf/train.yaml", "conf/data/base.yaml", "src/loco/cli/train.py",
-            "src/loco/reporting/report_template.html", "LICENSE"} <= inside  # fmt: skip
+            "src/loco/reporting/templates/run.html", "LICENSE"} <= inside  # fmt: skip
 
 
 def test_the_commands_of_an_installed_package(bin_folder: Path, tmp_path: Path) -> None:

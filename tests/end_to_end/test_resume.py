@@ -14,19 +14,23 @@ from loco.runs.logs import read_log
 from loco.runs.train import train
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "every"),
+    [(0, 1), *(pytest.param(workers, 2, marks=pytest.mark.slow) for workers in (0, 2))],
+)
+def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int, every: int) -> None:
+    """Stopped at the half, which is where the first validation was."""
     settings = [
-        "trainer.max_epochs=4",
+        f"trainer.max_epochs={2 * every}",
         f"data.num_workers={workers}",
         "optimizer.lr=0.003",
-        "trainer.check_val_every_n_epoch=2",
+        f"trainer.check_val_every_n_epoch={every}",
     ]
     whole = train(tiny(*settings, output="whole"))
-    stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 2}"
+    stop = f"+callbacks.stop={{_target_: helpers.StopAfter, epoch: {every}}}"
     with pytest.raises(Stopped):
         train(tiny(*settings, stop, output="stopped"))
-    assert last_checkpoint(tmp_path / "stopped")["epoch"] == 1
+    assert last_checkpoint(tmp_path / "stopped")["epoch"] == every - 1
     resumed = train(tiny(*settings, f"ckpt_path={tmp_path / 'stopped'}", output="resumed"))
     expected, got = (last_checkpoint(tmp_path / name) for name in ("whole", "resumed"))
     for part in (
@@ -50,9 +54,8 @@ def test_resumed_is_uninterrupted(tiny: Composer, tmp_path: Path, workers: int) 
         assert texts[0] == texts[1]
 
 
-@pytest.mark.parametrize(
-    "step", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 2))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 2, 4])
 def test_resumed_within_an_epoch_is_uninterrupted(
     tiny: Composer, tmp_path: Path, step: int
 ) -> None:
@@ -74,6 +77,7 @@ def test_resumed_within_an_epoch_is_uninterrupted(
     assert resumed == whole
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_survives_a_resume(tiny: Composer, tmp_path: Path) -> None:
     """The first epoch stays the best: the resumed run learns nothing, and tests that one."""
     settings = ["trainer.max_epochs=3", "optimizer.lr=0.0", "callbacks.ema=null"]

@@ -14,7 +14,7 @@ import pytest
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
+from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config, run_loco
 from loco.data.features import FeatureLayout
 from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
 from loco.runs.checkpoints import load_module
@@ -38,12 +38,12 @@ def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
 def trained(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run, started from the command line."""
     folder = tmp_path_factory.mktemp("trained")
-    done = call(
-        "train.py", f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET,
+    done = run_loco(
+        "train", f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET,
         "trainer.max_epochs=1", cwd=folder,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "constant predictor" in done.stdout
+    assert done.code == 0, done.out
+    assert "constant predictor" in done.out
     (run,) = (folder / "outputs" / "train").iterdir()
     assert (run / "metrics.json").is_file()
     return run

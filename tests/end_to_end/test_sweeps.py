@@ -18,7 +18,11 @@ from torch import nn
 from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
 from loco.data.datamodule import AVDataModule
 
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+EXPERIMENTS = [
+    # of many rows, whose parts have tests of their own
+    pytest.param(name, marks=[pytest.mark.slow] if name.startswith("better") else [])
+    for name in sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+]
 TINY = [*TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=1"]
 
 
@@ -88,7 +92,8 @@ def test_every_job_of_every_experiment_builds(experiment: str) -> None:
         classes = dict.fromkeys(tasks, 2) if len(tasks) > 1 else 2
         model = instantiate(config.model, visual_channels=4, audio_channels=3, num_classes=classes)
         assert isinstance(model, nn.Module)
-    for data in ("synthetic", "unav100_i3d_vggish", "unav100_onepeace"):
+    assert isinstance(instantiate(config.data), AVDataModule)
+    for data in ("unav100_i3d_vggish", "unav100_onepeace"):
         config = compose_config("train", [*common, f"data={data}"])
         assert isinstance(instantiate(config.data), AVDataModule)
 
@@ -100,6 +105,14 @@ def test_the_rows_of_the_tables() -> None:
             "lambda": 5}  # fmt: skip
     for experiment, count in rows.items():
         assert len(list(itertools.product(*sweep_of(experiment).values()))) == 3 * count, experiment
+    for experiment, count in {
+        "better_lcc": 10, "better_lcc_controls": 12, "better_parts": 16
+    }.items():  # fmt: skip
+        sweep = sweep_of(experiment)
+        assert sweep["seed"] == [str(seed) for seed in range(8)]
+        assert len(list(itertools.product(*sweep.values()))) == 8 * count, experiment
+    parts = {path.stem for path in (ROOT / "conf" / "part").glob("*.yaml")}
+    assert set(sweep_of("better_parts")["part"]) == parts
     assert len(list(itertools.product(*sweep_of("table3_cost").values()))) == 6
 
 

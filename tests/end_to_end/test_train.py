@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from helpers import QUIET, TINY_MODEL, Composer, compose_config
+from helpers import QUIET, TINY_MODEL, Composer, compose_config, tiny_config
 from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
 from loco.errors import AnnotationError, CheckpointError, TrainingError
 from loco.runs.evaluate import evaluate
@@ -32,13 +35,33 @@ def logged(folder: Path) -> dict[str, list[float]]:
     }
 
 
-def test_a_run_leaves_what_is_promised(
-    tiny: Composer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tiny("seed=3", "report=true")
-    metrics = train(config)
-    folder = tmp_path / "run"
+class Run(NamedTuple):
+    """A finished training.
 
+    Attributes:
+        folder: of the run.
+        config: what it was started with.
+        metrics: what it returned.
+        printed: on the standard output.
+    """
+
+    folder: Path
+    config: DictConfig
+    metrics: dict[str, float]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def run(synthetic_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    config = tiny_config(synthetic_root, folder, "seed=3", "report=true")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        metrics = train(config)
+    return Run(folder, config, metrics, printed.getvalue())
+
+
+def test_a_run_leaves_what_is_promised(run: Run) -> None:
+    folder, config, metrics, table = run
     written = json.loads((folder / "metrics.json").read_text())
     assert metrics.items() <= written.items()
     assert set(METRICS) == set(metrics)
@@ -64,16 +87,21 @@ def test_a_run_leaves_what_is_promised(
     assert (folder / "checkpoints" / "best.ckpt").is_file()
     assert (folder / "checkpoints" / "last.ckpt").is_file()
     assert "<html" in (folder / "report.html").read_text()
-    table = capsys.readouterr().out
     assert "constant predictor" in table
     assert "oracle of video-level classes" in table
     assert f"{100 * metrics['mAP']:.2f}" in table
     assert len(TABLE_COLUMNS) == 6
 
 
-def test_what_is_logged(tiny: Composer, tmp_path: Path) -> None:
-    train(tiny("trainer.log_every_n_steps=1"))
-    columns = logged(tmp_path / "run")
+def test_the_best_checkpoint_is_named(run: Run) -> None:
+    epoch = torch.load(run.folder / "checkpoints/best.ckpt", weights_only=True)["epoch"] + 1
+    told = f"tested: best.ckpt of epoch {epoch}, averaged weights (the best validation mAP,"
+    assert told in " ".join(run.printed.split())
+
+
+def test_what_is_logged(finished_run: Path) -> None:
+    """Of a run that logs every step."""
+    columns = logged(finished_run)
     for name in ("loss", "loss_cls", "loss_reg", "loss_lcc"):
         assert len(columns[f"train/{name}"]) == 6  # 2 epochs of 3 batches
     parts = [columns[f"train/loss_{name}"] for name in ("cls", "reg", "lcc")]
@@ -94,22 +122,20 @@ def test_what_is_logged(tiny: Composer, tmp_path: Path) -> None:
     assert all(math.isfinite(value) for values in columns.values() for value in values)
 
 
-def test_a_run_of_few_steps_logs_its_epochs(tiny: Composer, tmp_path: Path) -> None:
+def test_a_run_of_few_steps_logs_its_epochs(run: Run) -> None:
     """3 steps an epoch, where steps are logged by tens: the means of the epochs tell the course."""
-    train(tiny())
-    columns = logged(tmp_path / "run")
+    columns = logged(run.folder)
     for name in ("train/loss", "train/lr", "lcc/sigma", "lcc/temperature"):
         assert name not in columns
         assert len(columns[f"epoch/{name}"]) == 2
-    curves = read_log(tmp_path / "run/logs/metrics.csv")
+    curves = read_log(run.folder / "logs/metrics.csv")
     assert list(curves["lcc/sigma"].values) == columns["epoch/lcc/sigma"]
     assert columns["epoch/train/lr"][0] < columns["epoch/train/lr"][1]  # the warm-up
 
 
 def test_the_averaged_weights_of_the_best_epoch_are_tested(tiny: Composer, tmp_path: Path) -> None:
     """What evaluation says of best.ckpt, whose `state_dict` is the average, is what was tested."""
-    config = tiny("trainer.max_epochs=3", "optimizer.lr=0.01")
-    metrics = train(config)
+    metrics = train(tiny("optimizer.lr=0.01"))
     checkpoint = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
     averaged, current = checkpoint["state_dict"], checkpoint["current_model_state"]
     assert any(not torch.equal(averaged[name], current[name]) for name in averaged)
@@ -120,6 +146,7 @@ def test_the_averaged_weights_of_the_best_epoch_are_tested(tiny: Composer, tmp_p
                 f"ckpt_path={tmp_path / 'run/checkpoints/best.ckpt'}",
                 f"output_dir={tmp_path / 'again'}",
                 "trainer.accelerator=cpu",
+                "report=false",
             ],
         )
     )
@@ -153,13 +180,10 @@ def test_validation_every_other_epoch(tiny: Composer, tmp_path: Path) -> None:
     assert last["epoch"] == 2
 
 
-def test_without_weight_averaging(tiny: Composer) -> None:
-    assert 0 <= train(tiny("callbacks.ema=null"))["mAP"] <= 1
-
-
 def test_seeds_decide_everything(tiny: Composer) -> None:
+    few = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
     first, second, other = (
-        train(tiny(f"seed={seed}", "trainer.max_epochs=1", output=name))
+        train(tiny(f"seed={seed}", *few, output=name))
         for seed, name in ((1, "a"), (1, "b"), (2, "c"))
     )
     assert first == second

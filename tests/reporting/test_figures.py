@@ -28,6 +28,7 @@ from loco.reporting.figures import (
     plot_correspondence,
     plot_curve,
     plot_errors,
+    plot_learning_rate,
     plot_losses,
     plot_map,
     plot_mean_of_std,
@@ -64,7 +65,8 @@ def texts(figure: Figure) -> list[str]:
 def log() -> dict[str, Curve]:
     steps = np.arange(10.0, 60, 10)
     curve = Curve(steps, steps // 20, 2 / steps)
-    names = ("train/loss", "train/loss_cls", "train/loss_reg", "lcc/sigma", "lcc/temperature")
+    names = ("train/loss", "train/loss_cls", "train/loss_reg", "train/lr", "lcc/sigma",
+             "lcc/temperature")  # fmt: skip
     return dict.fromkeys((*names, "val/mAP", "val/mAP@0.5"), curve)
 
 
@@ -173,7 +175,7 @@ def test_training_curves(log: dict[str, Curve]) -> None:
     assert [line.get_label() for line in losses.lines] == ["total", "classification", "regression"]
     validation = plot_validation(log).axes[0]
     np.testing.assert_allclose(validation.lines[0].get_ydata(), 100 * log["val/mAP"].values)
-    np.testing.assert_allclose(validation.lines[0].get_xdata(), log["val/mAP"].epochs)
+    np.testing.assert_allclose(validation.lines[0].get_xdata(), log["val/mAP"].epochs + 1)
     left, right = plot_correspondence(log).axes
     assert "σ (steps)" in left.get_ylabel()
     assert "τ" in right.get_ylabel()
@@ -181,15 +183,38 @@ def test_training_curves(log: dict[str, Curve]) -> None:
     both = plot_curve({"a": log, "b": {}}, "val/mAP", "mAP", "%", 100).axes[0]
     np.testing.assert_allclose(both.lines[0].get_ydata(), 100 * log["val/mAP"].values)
     assert [line.get_label() for line in both.lines] == ["a"]
+    assert "best epoch: 1" in texts(plot_validation(log))
+    for figure in (plot_losses(log), plot_learning_rate(log), plot_correspondence(log)):
+        assert "best epoch: 1" in texts(figure)
+        assert all(axes.get_xlim()[0] >= 0 for axes in figure.axes)
+        assert all(axes.get_ylim()[0] >= 0 for axes in figure.axes)
     without = plot_correspondence({"lcc/temperature": log["lcc/temperature"]})
     assert without.axes[0].get_ylabel() == ""
+
+
+def test_seeds_are_a_mean_and_a_band() -> None:
+    """Over the epochs that all have; what is never negative has no band below 0."""
+    epochs = np.arange(3.0)
+    seeds = [
+        {"val/mAP": Curve(epochs, epochs, np.array(values))}
+        for values in ([0.1, 0.2, 0.6], [0.3, 0.4, 0.6])
+    ]
+    seeds.append({"val/mAP": Curve(epochs[:2], epochs[:2], np.array([0.0, 0.9]))})
+    axes = plot_curve({"a": seeds}, "val/mAP", "mAP", "%", 100).axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), [1, 2])
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [40 / 3, 50])
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    spread = [100 * np.std([0.1, 0.3, 0.0], ddof=1), 100 * np.std([0.2, 0.4, 0.9], ddof=1)]
+    assert band.max() == pytest.approx(50 + spread[1])
+    assert band.min() == 0  # 13.3 − 15.3
+    assert axes.get_ylim()[0] == 0
 
 
 def test_map_and_classes() -> None:
     metrics = {"mAP": 0.4, "mAP@0.9": 0.1, "mAP@0.5": 0.7}
     axes = plot_map({"LoCo": metrics}).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0.5, 70], [0.9, 10]])
-    assert axes.lines[0].get_label() == "LoCo (avg. 40.0)"
+    assert axes.lines[0].get_label() == "LoCo (avg. 40.00)"
     figure = plot_per_class({"a": np.array([0.2, np.nan, 0.9]), "b": np.full(3, 0.5)}, NAMES)
     ticks = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert ticks == ["man speaking", "dog barking", "rain"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from helpers import count, inside, open_page
 from loco.cli import main
 from loco.errors import LocoError
+from loco.reporting.headline import duration
 from loco.reporting.report import write_report
 from loco.runs.run_folder import RunFolder
 
@@ -72,7 +74,8 @@ class Checker(HTMLParser):
 def test_the_page_is_whole_and_needs_nothing(page: Path, run: Path) -> None:
     assert page == run / "report.html"
     text = page.read_text(encoding="utf-8")
-    assert "@@" not in text
+    assert "{{" not in text
+    assert "{%" not in text
     checker = Checker()
     checker.feed(text)
     assert checker.open == []
@@ -85,13 +88,41 @@ def test_the_page_is_whole_and_needs_nothing(page: Path, run: Path) -> None:
 def test_what_the_page_says(page: Path, run: Path) -> None:
     text = page.read_text(encoding="utf-8")
     metrics = RunFolder(run).metrics
-    assert f"<td>{100 * metrics['mAP']:.1f}</td>" in text
-    for words in ("this run", "constant predictor", "mAP against tIoU", "Losses",
-                  "Validation mAP", "What the best predictions are", "mAP by kind of event",
-                  "Local cross-modal coherence", "LCC: width σ", "window_size: 8"):  # fmt: skip
+    assert f"<td>{100 * metrics['mAP']:.2f}</td>" in text
+    for words in ("this run", "constant predictor", "mAP against tIoU", "Precision against recall",
+                  "Losses", "total, validation", "Validation mAP", "Learning rate", "best epoch:",
+                  "What the best predictions are", "mAP by kind of event",
+                  "Local cross-modal coherence", "LCC: width σ", "level 1: visual looks at audio",
+                  "Confusion between classes", "window_size: 8"):  # fmt: skip
         assert words in text, words
-    assert "loco train attention=cdp &#x27;data.layout.fps=${x}&#x27;" in text
-    assert "<title>my run" in text
+    assert "<pre>loco train attention=cdp 'data.layout.fps=${x}'</pre>" in html.unescape(text)
+
+
+def test_what_was_run(page: Path, run: Path) -> None:
+    """The head of the page: model, data, overrides, when, how long, on what, and the best epoch."""
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    assert "<h1>LoCo on synthetic</h1>" in text
+    assert "<title>LoCo on synthetic, attention=cdp, data.layout.fps=${x} · my run" in text
+    assert '<p class="kicker">my run</p>' in text
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
+    log, metrics = RunFolder(run).log, RunFolder(run).metrics
+    assert facts["mAP (%)"] == f"{100 * metrics['mAP']:.2f}"
+    assert facts["best epoch"] == f"{int(log['val/mAP'].values.argmax()) + 1} of 2"
+    assert facts["device"] == "cpu"
+    assert facts["seed"] == "0"
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d \d\d:\d\d", facts["began"])
+    assert facts["took"].endswith(" s")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.21, "4.2 s"), (200, "3 min 20 s"), (18740, "5 h 12 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_classes(page: Path, run: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     for name in RunFolder(run).annotations.class_names:
         assert f'<th scope="row">{name}</th>' in text
 
@@ -107,6 +138,8 @@ def test_the_videos_in_it(page: Path, run: Path) -> None:
         np.testing.assert_allclose(found[:, :2] / 100, events.segments, atol=0.0051)
         np.testing.assert_allclose(found[:, 3] / 1000, events.scores, atol=0.00051)
         assert len(video["truth"]) == len(folder.annotations[video["id"]].events)
+        assert (video["other"], video["film"]) == ([], None)
+        assert 0 <= video["scores"][0] <= 1
         assert len(video["matrices"]) == 2
         for matrix in video["matrices"]:
             assert matrix["image"].startswith("data:image/png;base64,")
@@ -164,13 +197,15 @@ def test_no_run_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_script_and_fewer_videos(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run, tmp_path / "run")
     assert main(["report", str(tmp_path / "run"), "--videos", "2"]) == 0
     assert f"{tmp_path / 'run' / 'report.html'}: 0." in capsys.readouterr().out
+    every = {video["id"]: video["scores"][0] for video in data_of(page)["videos"]}
     videos = data_of(tmp_path / "run" / "report.html")["videos"]
-    assert [video["id"] for video in videos] == ["test_00000", "test_00002"]
+    assert len(videos) == 2
+    assert max(every.values()) in [video["scores"][0] for video in videos]
 
 
 # ---- in a browser
@@ -183,8 +218,9 @@ def test_it_opens_without_errors(browser: Any, page: Path) -> None:
     assert count(browser, "#video option") == 5
     assert count(browser, "#timeline svg rect.truth") >= 1
     assert count(browser, ".matrix svg image") == 2
-    assert count(browser, ".charts figure svg") == 7
-    assert count(browser, "#missing[hidden]") == 1
+    assert count(browser, ".charts figure svg") == 11
+    assert count(browser, "#missing") == 0
+    assert count(browser, "#confusion tbody tr") >= 2
 
 
 @pytest.mark.slow
@@ -193,6 +229,7 @@ def test_the_chooser_changes_what_is_drawn(browser: Any, page: Path) -> None:
     from selenium.webdriver.support.select import Select
 
     open_page(browser, page)
+    Select(browser.find_element(By.ID, "order")).select_by_visible_text("by name")
     seen = set()
     for i in range(5):
         Select(browser.find_element(By.ID, "video")).select_by_index(i)
@@ -214,7 +251,8 @@ def test_the_slider_changes_what_is_drawn_by_keyboard(browser: Any, page: Path) 
     from selenium.webdriver.common.keys import Keys
 
     open_page(browser, page)
-    scores = np.array(data_of(page)["videos"][0]["found"])[:, 3] / 1000
+    best = max(data_of(page)["videos"], key=lambda video: video["scores"][0])
+    scores = np.array(best["found"])[:, 3] / 1000
     slider = browser.find_element(By.ID, "score")
     slider.send_keys(Keys.HOME)
     assert count(browser, "rect.found") == len(scores)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from wandb.proto import wandb_internal_pb2
 
-from helpers import Composer, Stopped, tiny_config
+from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, Stopped, run_loco, tiny_config
 from loco.errors import OutputError
 from loco.reporting.wandb_logging import WandbMedia
 from loco.runs.train import train
@@ -94,6 +94,7 @@ def test_scalars_tables_curves_and_pictures(run_folder: Path) -> None:
     written = json.loads((run_folder / "metrics.json").read_text())
     assert values["test/mAP"][0] == pytest.approx(written["mAP"], rel=1e-6)
     assert len(values["train/loss"]) == 6
+    assert "val/mAP" in (run_folder / "logs" / "metrics.csv").read_text()
     for name in ("lcc/sigma", "lcc/temperature", "train/loss_lcc"):
         assert len(values[name]) == 6
     assert values["val/per_class"][0]["_type"] == "table-file"
@@ -148,6 +149,7 @@ def test_the_run_is_named_grouped_configured_and_closed(run_folder: Path) -> Non
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_another_attention_and_no_lcc(tiny: Composer) -> None:
     """Strategies without windows, and models without LCC's space, log what they have."""
     train(
@@ -193,6 +195,20 @@ def test_each_job_has_a_run_of_its_own_whatever_ended_the_one_before(
     train(tiny(*common, "trainer.max_epochs=1", output="good"))
     names = ("stopped", "interrupted", "faulty", "good")
     assert [exit_code(tmp_path / name) for name in names] == [1, 1, 1, 0]
+
+
+@pytest.mark.slow
+def test_jobs_of_a_sweep_have_a_run_each(synthetic_root: Path, tmp_path: Path) -> None:
+    """The first one fails in its training; both are jobs of one process."""
+    done = run_loco(
+        "train", "-m", f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET,
+        "logger=wandb", "logger.wandb.offline=true", "callbacks.wandb.num_videos=0",
+        "trainer.max_epochs=1", "trainer.gradient_clip_val=null", "optimizer.lr=1e30,0.001",
+        "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra:job.num}", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.code == 1, done.out
+    assert "1 of 2 jobs finished" in done.out
+    assert [exit_code(tmp_path / "sweep" / name) for name in "01"] == [1, 0]
 
 
 @pytest.mark.slow

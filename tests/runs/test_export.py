@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from helpers import compose_config
+from helpers import NASTY, compose_config
 from loco.data.features import FeatureStore
 from loco.errors import ExportError, FeatureError, IncompleteError
 from loco.runs.checkpoints import load_module
@@ -111,6 +112,40 @@ def test_all_formats_of_two_videos(events: Events, tmp_path: Path) -> None:
     assert len((tmp_path / "srt/b.1.srt").read_text().strip().split("\n\n")) == 3
 
 
+def test_subtitles_are_read_back_by_libraries(tmp_path: Path) -> None:
+    """Times and texts, also of names that either form has signs for; SRT keeps a word joiner."""
+    srt = pytest.importorskip("srt")
+    webvtt = pytest.importorskip("webvtt")
+    names = [name for name in NASTY if name != "NOTE"]  # a cue's text, which no reader minds
+    events = Events(
+        torch.tensor([[float(i), i + 1.5] for i in range(len(names))]).double(),
+        torch.arange(len(names)),
+        torch.full((len(names),), 0.5).double(),
+    )
+    expected = [cue.text for cue in cues(events, names)]
+    read = list(srt.parse(srt_text(events, names)))
+    assert [cue.content.replace("\u2060", "") for cue in read] == expected
+    assert [cue.start.total_seconds() for cue in read] == events.segments[:, 0].tolist()
+    assert [cue.end.total_seconds() for cue in read] == events.segments[:, 1].tolist()
+    (tmp_path / "a.vtt").write_text(vtt_text(events, names), encoding="utf-8")
+    captions = webvtt.read(str(tmp_path / "a.vtt")).captions
+    assert [html.unescape(caption.raw_text) for caption in captions] == expected
+    assert [caption.start for caption in captions[:2]] == ["00:00:00.000", "00:00:01.000"]
+
+
+def test_elan_files_name_their_media(events: Events, tmp_path: Path) -> None:
+    film = tmp_path / "a film.mp4"
+    write_predictions(tmp_path, {"x": events, "y": events}, NAMES, ["elan"], films={"x": film})
+    header = ElementTree.parse(tmp_path / "elan" / "x.eaf").find("HEADER")
+    assert header is not None
+    assert header.attrib["MEDIA_FILE"] == "a film.mp4"
+    (media,) = header
+    assert media.attrib == {"MEDIA_URL": film.as_uri(), "MIME_TYPE": "video/mp4"}
+    header = ElementTree.parse(tmp_path / "elan" / "y.eaf").find("HEADER")
+    assert header is not None
+    assert header.attrib["MEDIA_FILE"] == "y"  # of features alone no more is known
+
+
 def test_an_unknown_format(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="expected some of json, csv, srt"):
         write_predictions(tmp_path, {}, NAMES, ["json", "mp3"])
@@ -180,6 +215,16 @@ def test_the_exit_code_says_so(capsys: pytest.CaptureFixture[str]) -> None:
         user_errors(main)(DictConfig({}))
     assert caught.value.code == 3
     assert capsys.readouterr().err == "error: 2 videos could not be used\n"
+
+
+def test_nothing_that_scores_enough_is_told(
+    finished_run: Path, features: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = predict(finished_run, features, tmp_path / "all")
+    best = max(float(events.scores.max()) for events in found.values() if len(events))  # type: ignore[union-attr]
+    assert "nothing scores" not in caplog.text
+    predict(finished_run, features, tmp_path / "none", "min_score=1")
+    assert f"nothing scores min_score=1 or more; the best score is {best:.3f}, in " in caplog.text
 
 
 def test_bad_videos_as_an_error(finished_run: Path, features: Path, tmp_path: Path) -> None:

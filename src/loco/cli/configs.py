@@ -32,9 +32,33 @@ def run_composed(
         task: what is called; in a sweep once a job, also in other processes.
         arguments: overrides and Hydra's own options.
         given: the words that the user gave, where they are others.
+
+    Raises:
+        LocoError: a word names what there is not, or a file that is not there.
     """
     import hydra
+    from hydra._internal.utils import get_args_parser
 
+    from loco.runs.composition import Composition
+    from loco.runs.finding import check_named_files
+    from loco.runs.outside import check_start
+
+    options, _ = get_args_parser().parse_known_args(arguments)
+    if not any((options.hydra_help, options.shell_completion, options.info, options.config_path)):
+        composition = Composition(
+            options.config_name or name, options.overrides, config_folder(), options.config_dir,
+            bool(options.multirun),
+        )  # fmt: skip
+        if options.help:
+            from loco.runs.help_page import help_page
+
+            own = [Path(options.config_dir)] if options.config_dir else []
+            print(help_page(composition, [config_folder(), *own]))
+            return 0
+        check_start(options.overrides, bool(options.multirun))
+        config = composition.config
+        if not options.cfg and not options.multirun:
+            check_named_files(config)
     words = ["loco", name, *(arguments if given is None else given)]
     os.environ[COMMAND] = shlex.join(without_secrets(words))  # also for processes of a job
     sys.argv = [f"loco {name}", *arguments]  # Hydra reads nothing else

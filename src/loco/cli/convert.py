@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 
 from loco.cli.configs import seed
-from loco.errors import LocoError
+from loco.errors import IncompleteError, LocoError, VideoError
 
 
 def main(arguments: list[str]) -> int:
@@ -30,12 +30,18 @@ def main(arguments: list[str]) -> int:
     if args.out.exists() and not args.overwrite:
         raise LocoError(f"{args.out}: there already; --overwrite replaces it")
     marks = [mark for path in args.files for mark in read_marks(path)]
-    durations = {}
+    durations, failed = {}, {}
     for video_id, path in find_videos(args.videos, args.recursive).items():
-        seconds = probe(path).duration
-        if seconds is None:
-            raise LocoError(f"{path}: its header does not say how long it is")
-        durations[video_id] = round(seconds, 3)
+        try:
+            seconds = probe(path).duration
+            if seconds is None:
+                raise VideoError(f"{path}: its header does not say how long it is")
+            durations[video_id] = round(seconds, 3)
+        except VideoError as error:
+            failed[video_id] = str(error)
+    if failed and not durations:
+        raise VideoError("\n  ".join(["not one video could be used:", *failed.values()]))
+    marks = [mark for mark in marks if mark.video not in failed]
     try:
         content = annotation_file(marks, durations, args.parts, args.seed)
     except ValueError as error:
@@ -45,6 +51,9 @@ def main(arguments: list[str]) -> int:
     shown = ", ".join(f"{name} {count}" for name, count in subsets.items())
     print(f"{args.out}: {len(durations)} videos ({shown}), {len(marks)} events of "
           f"{len({mark.label for mark in marks})} classes")  # fmt: skip
+    if failed:
+        reasons = "".join(f"\n  {reason}" for reason in failed.values())
+        raise IncompleteError(f"left out, as they could not be used, and their marks:{reasons}")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 loco report outputs/train/…
 loco report outputs/train/… --videos 300
+loco report outputs/train/… --against outputs/train/…
+loco report outputs/train/… --video-root data/films
 """
 
 from __future__ import annotations
@@ -23,7 +25,21 @@ def main(arguments: list[str]) -> int:
         "--videos",
         type=int,
         default=100,
-        help="test videos that can be looked at, evenly spread over all (default: %(default)s)",
+        help="test videos that can be looked at: the best, the worst, and others evenly spread "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="OTHER",
+        help="the folder of another run that this one is compared with, over the test videos that "
+        "both have; it stays as it is",
+    )
+    parser.add_argument(
+        "--video-root",
+        type=Path,
+        metavar="DIR",
+        help="a folder with the films of the videos, named by their ids: the page plays them",
     )
     parser.add_argument(
         "--trust",
@@ -39,7 +55,13 @@ def main(arguments: list[str]) -> int:
 
     quieten()
     began = time.perf_counter()
-    path = write_report(args.run, videos=args.videos, trust=args.trust)
+    path = write_report(
+        args.run,
+        videos=args.videos,
+        trust=args.trust,
+        against=args.against,
+        video_root=args.video_root,
+    )
     size = path.stat().st_size / 1e6
     print(f"{path}: {size:.1f} MB, took {time.perf_counter() - began:.0f} s")
     return 0

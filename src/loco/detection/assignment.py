@@ -39,7 +39,7 @@ class Positives(NamedTuple):
 
 
 def default_ranges(num_levels: int) -> list[tuple[float, float]]:
-    """Regression ranges in steps: [0, 4] [4, 8] [8, 16] …, the last one open-ended."""
+    """Regression ranges in steps: [0, 4], [4, 8], [8, 16] …, the last one open-ended."""
     bounds = [0.0, *(FIRST_RANGE * 2**level for level in range(num_levels - 1)), float("inf")]
     return list(pairwise(bounds))
 

@@ -20,17 +20,20 @@ class Decoding(Suppression):
         score_threshold: candidates at or below it are dropped.
         top_k: candidates kept of each level and video, the best ones.
         min_length: candidates shorter than this are dropped, in steps.
+        score_power: β; where the net rates the quality q of a point's segment, a score is p · qᵝ.
     """
 
     score_threshold: float = 0.001
     top_k: int = 2000
     min_length: float = 0.05
+    score_power: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_number("score_threshold", self.score_threshold, 0, 1)
         check_number("top_k", self.top_k, 1, whole=True)
         check_number("min_length", self.min_length, 0)
+        check_number("score_power", self.score_power, 0)
 
     @torch.no_grad()
     def __call__(
@@ -39,6 +42,7 @@ class Decoding(Suppression):
         offsets: Tensor,
         mask: Tensor,
         points: Tensor,
+        quality: Tensor | None = None,
         *,
         durations: Tensor,
         grid: TimeGrid,
@@ -50,20 +54,24 @@ class Decoding(Suppression):
             offsets: (B, P, K, 2) in strides, ≥ 0; or (B, P, 2), common to the classes.
             mask: (B, P).
             points: (P, 4) step, range low, range high, stride.
+            quality: (B, P) rating of each point's segment, before the sigmoid.
             durations: (B,) seconds.
             grid: turns steps into seconds.
         """
+        probability = logits.float().sigmoid()
+        if quality is not None:
+            probability = probability * quality.float().sigmoid().unsqueeze(2) ** self.score_power
         video, scores, labels, segments = self._candidates(
-            logits.float(), offsets.float(), mask, points
+            probability, offsets.float(), mask, points
         )
         return self.to_events(grid.to_seconds(segments), scores, labels, video, durations)
 
     def _candidates(
-        self, logits: Tensor, offsets: Tensor, mask: Tensor, points: Tensor
+        self, probability: Tensor, offsets: Tensor, mask: Tensor, points: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Video, score and label (M,) and segment (M, 2) in steps of what may be an event."""
-        num_classes = logits.shape[2]
-        probability = torch.where(mask.unsqueeze(-1), logits.sigmoid(), 0)
+        num_classes = probability.shape[2]
+        probability = torch.where(mask.unsqueeze(-1), probability, 0)
         scores, places = [], []
         _, level_sizes = points[:, 3].unique_consecutive(return_counts=True)
         first = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,15 @@ def start_from_prior(head: ConvHead, prior: float = 0.01) -> None:
     nn.init.constant_(head.last.bias, -math.log((1 - prior) / prior))
 
 
+class HeadFactory(Protocol):
+    """Makes a head from a level's channels, the classes and the levels: its class, or a partial.
+
+    A head maps all levels to what `PointHead` does, or to `HeadOutputs`.
+    """
+
+    def __call__(self, dim: int, num_classes: int, *, num_levels: int) -> nn.Module: ...
+
+
 class PointHead(nn.Module):
     """What happens at each point, and where it starts and ends; shared by all levels.
 
@@ -92,6 +102,10 @@ class PointHead(nn.Module):
         logits, offsets = [], []
         for (x, mask), scale in zip(levels, self.scales, strict=True):
             logits.append(self.classify(x, mask))
-            distances = functional.relu(self.regress(x, mask) * scale)
-            offsets.append(distances.unflatten(2, (-1, 2)) if self.class_aware else distances)
+            offsets.append(functional.relu(self.distances(x, mask) * scale))
         return torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat([m for _, m in levels], 1)
+
+    def distances(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Of one level, before its scale: (B, T_l, K, 2), or (B, T_l, 2), common to the classes."""
+        distances: Tensor = self.regress(x, mask)
+        return distances.unflatten(2, (-1, 2)) if self.class_aware else distances

@@ -134,16 +134,8 @@ class DetectionLoss(nn.Module):
         )
         true = positives.offsets[real].to(offsets.dtype)
         predicted = offsets[video, point] if offsets.ndim == 3 else offsets[video, point, label]
-        targets = torch.zeros_like(logits)
-        targets[video, point, label] = 1
-        targets = smoothed(targets, self.label_smoothing)
-        classification = focal_loss(logits, targets, self.alpha, self.gamma)
-        if self.quality_power > 0:
-            # an IoU of 0 has no finite slope
-            iou = (1 - giou_loss(predicted, true)).clamp(min=1e-8)
-            quality = torch.ones_like(classification)
-            quality[video, point, label] = iou**self.quality_power
-            classification = classification * quality
+        iou = 1 - giou_loss(predicted, true)
+        classification = self.classification(logits, (video, point, label), iou)
         classification = torch.where(mask.unsqueeze(-1), classification, 0).sum()
         if offsets.ndim == 3:
             first = _first_of_each(video * mask.shape[1] + point)
@@ -160,6 +152,47 @@ class DetectionLoss(nn.Module):
             "loss_reg": regression / share,
             "normalizer": normalizer,
         }
+
+    def classification(
+        self, logits: Tensor, places: tuple[Tensor, Tensor, Tensor], iou: Tensor
+    ) -> Tensor:
+        """What each class of each point costs, (B, P, K); another loss overrides this.
+
+        Args:
+            logits: (B, P, K).
+            places: video, point and label (M,) of the positives.
+            iou: (M,) of the segments that the net gives them with their events.
+        """
+        targets = torch.zeros_like(logits)
+        targets[places] = 1
+        targets = smoothed(targets, self.label_smoothing)
+        loss = focal_loss(logits, targets, self.alpha, self.gamma)
+        if self.quality_power > 0:
+            quality = torch.ones_like(loss)
+            # an IoU of 0 has no finite slope
+            quality[places] = iou.clamp(min=1e-8) ** self.quality_power
+            loss = loss * quality
+        return loss
+
+
+def quality_loss(
+    quality: Tensor, offsets: Tensor, mask: Tensor, positives: Positives, normalizer: Tensor
+) -> Tensor:
+    """Cross-entropy of a rating (B, P) with the IoU that a segment has, at positive points.
+
+    Args:
+        quality: (B, P) logits.
+        offsets: (B, P, K, 2) or (B, P, 2) predicted distances in strides; they learn nothing here.
+        mask: (B, P).
+        positives: the points that stand for events.
+        normalizer: what the sum is divided by, over all processes.
+    """
+    real = mask[positives.video, positives.point]
+    video, point, label = (x[real] for x in positives[:3])
+    predicted = offsets[video, point] if offsets.ndim == 3 else offsets[video, point, label]
+    iou = 1 - giou_loss(predicted.detach(), positives.offsets[real].to(offsets.dtype))
+    loss = functional.binary_cross_entropy_with_logits(quality[video, point], iou, reduction="sum")
+    return loss * processes() / normalizer
 
 
 def point_losses(
@@ -182,6 +215,11 @@ def point_losses(
     losses: dict[str, Tensor] = criterion(
         outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
     )
+    if outputs.quality is not None:
+        losses["loss_quality"] = quality_loss(
+            outputs.quality.float(), outputs.offsets.float(), outputs.mask, positives,
+            losses["normalizer"],
+        )  # fmt: skip
     return losses
 
 

@@ -122,6 +122,37 @@ def precision_recall(
     return result
 
 
+def map_by_video(columns: Columns, num_videos: int, num_classes: int) -> Array:
+    """The mAP of each video by itself, over its own classes and tIoU 0.1, 0.2, … 0.9.
+
+    Args:
+        columns: arrays as `average_precision` takes them, videos numbered from 0.
+        num_videos: V.
+        num_classes: K.
+
+    Returns:
+        (V,) float64 fractions, NaN for a video without ground truth. Predictions of classes that a
+        video does not hold do not count.
+
+    Raises:
+        ValueError: as `average_precision`.
+    """
+    found, truth = read_columns(columns, num_classes)
+    keys, labels = np.unique(truth.video * num_classes + truth.labels, return_inverse=True)
+    wanted = found.video * num_classes + found.labels
+    found = found.take(np.isin(wanted, keys))
+    precision = average_precision(
+        found.video, np.stack([found.starts, found.ends], 1),
+        np.searchsorted(keys, found.video * num_classes + found.labels), found.scores,
+        truth.video, np.stack([truth.starts, truth.ends], 1), labels,
+        DEFAULT_THRESHOLDS, max(len(keys), 1),
+    ).mean(0)[: len(keys)]  # fmt: skip
+    videos = keys // num_classes
+    classes = np.bincount(videos, minlength=num_videos)
+    sums = np.bincount(videos, precision, minlength=num_videos)
+    return np.where(classes > 0, sums / np.maximum(classes, 1), np.nan)
+
+
 class DetectionMAP(Metric):
     """mAP of the videos seen so far; states of several processes are put together by `compute`.
 

@@ -1,19 +1,19 @@
-"""What pages are put together from: names, pictures and data in HTML, without another file."""
+"""Pictures as pages hold them: inside the HTML, without another file."""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
-import json
 import logging
 import re
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
 
 import matplotlib
 import numpy as np
 from hydra.errors import InstantiationException
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+NARROW, WIDE, HEIGHT = 4.8, 5.6, 3.3
+"""Inches of a chart in a row of three, in a row of two, and of both."""
 MAX_PIXELS = 72  # of a similarity matrix, to a side
-PAGE_COLORS = {INK: "--ink", SOFT: "--soft", GRID: "--grid", COLORS[0]: "--hit"}
+PAGE_COLORS = {INK: "--ink", SOFT: "--soft", GRID: "--grid", COLORS[0]: "--hit", COLORS[6]: "--ink"}
 
 
 def or_else(what: str, make: Callable[[], T], otherwise: T, missing: list[str]) -> T:
@@ -48,11 +50,6 @@ def or_else(what: str, make: Callable[[], T], otherwise: T, missing: list[str]) 
         return otherwise
 
 
-def escaped(text: str) -> str:
-    """A name as HTML can hold it, in texts and in attributes; control characters become `�`."""
-    return html.escape(shown(text))
-
-
 def png_uri(matrix: np.ndarray, low: float, high: float) -> str:
     """A matrix as a small PNG of 64 colours in a data URI; row 0 at the bottom."""
     steps = len(matrix)
@@ -69,14 +66,15 @@ def png_uri(matrix: np.ndarray, low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
-def inline_svg(figure: Figure, prefix: str) -> str:
+def inline_svg(figure: Figure, prefix: str) -> Markup:
     """A figure for the page: as wide as its place, in colours that follow the page's.
 
     Args:
+        figure: which is made smaller, so that its text is larger in a small place.
         prefix: makes the ids in it unique in the page.
     """
     width, height = figure.get_size_inches()
-    figure.set_size_inches(0.84 * width, 0.84 * height)  # larger text in a small place
+    figure.set_size_inches(0.84 * width, 0.84 * height)
     text = svg_text(figure)
     head = text[: text.index(">") + 1]
     box = re.search(r'viewBox="[^"]*"', head)
@@ -89,11 +87,27 @@ def inline_svg(figure: Figure, prefix: str) -> str:
         return text
 
     inside = re.sub(r"<[^>]*>", fitted, text[len(head) :])
-    title = escaped(figure.axes[0].get_title(loc="left"))
-    return f'<svg {box[0]} role="img" aria-label="{title}">{inside}'
+    title = escape(shown(figure.axes[0].get_title(loc="left")))
+    return Markup(f'<svg {box[0]} role="img" aria-label="{title}">{inside}')
 
 
-def script_json(content: Any) -> str:
-    """JSON that cannot end the script element that it stands in."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+def chart_svgs(
+    charts: Mapping[str, Callable[[], Figure]], missing: list[str], height: float = HEIGHT
+) -> list[Markup]:
+    """The charts that can be drawn, as SVGs of one height, wide as `parts.html` places so many.
+
+    Args:
+        charts: by name, which is unique in a page.
+        missing: gets a note for each that cannot be drawn.
+        height: inches.
+    """
+    made = {name: or_else(f"chart of {name}", draw, None, missing) for name, draw in charts.items()}
+    figures = {name: figure for name, figure in made.items() if figure is not None}
+    count = len(figures)
+    wide = count if count < 3 else (0, 4, 2)[count % 3]
+    svgs = []
+    for i, (name, figure) in enumerate(figures.items()):
+        figure.set_size_inches(WIDE if i >= count - wide else NARROW, height)
+        draw = partial(inline_svg, figure, re.sub(r"\W+", "-", name))
+        svgs.append(or_else(f"chart of {name}", draw, Markup(), missing))
+    return [svg for svg in svgs if svg]

@@ -1,4 +1,4 @@
-"""Checkpoints: finding and loading them, and whether they fit what is asked of them."""
+"""Checkpoints: loading them, and whether they fit what is asked of them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from loco.data.datamodule import AVDataModule
 from loco.data.extraction import Extraction
 from loco.errors import CheckpointError
+from loco.runs.finding import find_checkpoint
 from loco.runs.settings import flat, refuse_former
 from loco.runs.trusted import build_trusted
 from loco.training.callbacks import BestCheckpoint, LastCheckpoint, WeightEMA
@@ -25,37 +26,6 @@ log = logging.getLogger(__name__)
 
 NEEDED = ("model", "data", "visual_channels", "audio_channels", "class_names")
 MODEL_KEYS = ("model", "attention", "correspondence")
-
-
-def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_path") -> Path:
-    """A checkpoint file, or a run's folder: its newest `last.ckpt`.
-
-    Args:
-        path: of either.
-        best: in a folder, rather the newest `best.ckpt`, which is what a run tests.
-        setting: what errors call the path.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise CheckpointError(f"{setting}={path}: expected a checkpoint or a run's folder")
-    tasks = sorted(file.parent.name for file in path.glob("checkpoints/*/best.ckpt"))
-    if best and tasks:
-        raise CheckpointError(
-            f"{setting}={path}: a training of several tasks; give the folder of one of them in it: "
-            + ", ".join(tasks)
-        )
-    for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt",):
-        found = sorted(path.rglob(name), key=lambda file: file.stat().st_mtime)
-        if found:
-            return found[-1]
-    raise CheckpointError(
-        f"{setting}={path}: no {'best.ckpt and no ' if best else ''}last.ckpt in this folder"
-    )
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

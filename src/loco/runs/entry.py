@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
+import inspect
 import logging
+import os
 import re
 import signal
 import sys
@@ -18,6 +21,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -25,6 +29,7 @@ import loco.runs.folders  # noqa: F401  registers the resolvers that the configs
 from loco.errors import Interrupted, LocoError, SettingError, system_reason
 from loco.runs.configs import layout_of
 from loco.runs.hydra_notes import remove_empty_run
+from loco.runs.outside import by_torchrun
 from loco.runs.streams import replace_unshowable
 from loco.runs.words import quoted_override
 
@@ -116,6 +121,8 @@ def _is_refusal(error: BaseException | None) -> bool:
 def quieten() -> None:
     """Leave out what Lightning tells its own developers, and what a stream cannot show."""
     replace_unshowable()
+    if by_torchrun() and os.environ.get("RANK") != "0":
+        logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         r".*treespec, LeafSpec.*",
@@ -135,6 +142,8 @@ def readable(error: Exception) -> str:
         if isinstance(cause, ValueError) or _is_refusal(cause):
             key = re.search(r"full_key: (\S+)\s*$", str(error))
             return (f"{key[1]}: " if key else "") + " ".join(str(cause).split())
+        if told := _unknown_argument(str(error), str(cause)):
+            return told
         if unknown := re.match(r"Error locating target '([^']+)'", str(error)):
             return (
                 f"{unknown[1]}: there is no such part; a file of your own is found if its folder "
@@ -149,3 +158,20 @@ def readable(error: Exception) -> str:
     if message.startswith("Caught "):  # raised in a loader's process, its traceback in the text
         return message.strip().splitlines()[-1].partition(": ")[2]
     return message
+
+
+def _unknown_argument(message: str, cause: str) -> str:
+    """A line on a setting that a part does not take, and what it may have been; else nothing."""
+    found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", cause)
+    if found is None:
+        return ""
+    part, name = found.groups()
+    key = re.search(r"full_key: (\S+)\s*$", message)
+    target = re.search(r"'([\w.]+)'", message)
+    meant: list[str] = []
+    bases = [] if target is None else get_class(target[1]).__mro__
+    for owner in bases:  # none of them where it is a part within the target
+        if owner.__name__ == part:
+            meant = difflib.get_close_matches(name, inspect.signature(owner).parameters, 1)
+    hint = f"; did you mean {meant[0]}?" if meant else ""
+    return f"{key[1] if key else 'config'}: {part} takes no {name}{hint}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import mimetypes
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -93,11 +94,21 @@ def audacity_text(events: Events, class_names: Sequence[str]) -> str:
     return "".join(f"{c.start:.6f}\t{c.end:.6f}\t{c.text}\n" for c in cues(events, class_names))
 
 
-def elan_text(events: Events, class_names: Sequence[str]) -> str:
-    """An ELAN document (EAF 3.0), a tier for each class; link the video in ELAN.
+def elan_text(
+    events: Events, class_names: Sequence[str], media: str = "", film: Path | None = None
+) -> str:
+    """An ELAN document (EAF 3.0), a tier for each class.
+
+    It names its media, and where the film is known ELAN opens it; else it is linked there.
 
     Annotations of a tier must not overlap: events of a class that do go to tiers of their own,
     `dog barking`, `dog barking (2)` and so on.
+
+    Args:
+        events: of one video, seconds.
+        class_names: K names.
+        media: the video's id.
+        film: its file.
     """
     tiers: dict[str, list[tuple[int, int, str]]] = {}
     owners: dict[str, str] = {}  # a class may itself be called `dog barking (2)`
@@ -124,14 +135,19 @@ def elan_text(events: Events, class_names: Sequence[str]) -> str:
             "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
         },
     )  # fmt: skip
-    ElementTree.SubElement(document, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    name = one_line(media if film is None else film.name)
+    header = ElementTree.SubElement(document, "HEADER", MEDIA_FILE=name, TIME_UNITS="milliseconds")
+    if film is not None:
+        kind = mimetypes.guess_type(film.name)[0] or "unknown"
+        url = film.absolute().as_uri()
+        ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", MEDIA_URL=url, MIME_TYPE=kind)
     order = ElementTree.SubElement(document, "TIME_ORDER")
     for time, slot in slots.items():
         ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(time))
     number = 0
-    for name, of_tier in sorted(tiers.items()):
+    for tier_name, of_tier in sorted(tiers.items()):
         tier = ElementTree.SubElement(
-            document, "TIER", LINGUISTIC_TYPE_REF="default-lt", TIER_ID=name
+            document, "TIER", LINGUISTIC_TYPE_REF="default-lt", TIER_ID=tier_name
         )
         for start, end, text in of_tier:
             number += 1
@@ -154,7 +170,7 @@ def elan_text(events: Events, class_names: Sequence[str]) -> str:
     return ElementTree.tostring(document, encoding="unicode", xml_declaration=True) + "\n"
 
 
-Writer = Callable[[Events, Sequence[str]], str]
+Writer = Callable[..., str]
 PER_VIDEO: dict[str, tuple[str, Writer]] = {
     "srt": (".srt", srt_text),
     "vtt": (".vtt", vtt_text),
@@ -195,6 +211,7 @@ def write_predictions(
     class_names: Sequence[str],
     formats: Sequence[str] = ("json", "csv"),
     min_score: float = 0.0,
+    films: Mapping[str, Path] | None = None,
 ) -> list[Path]:
     """Write detections in several formats; returns the files and folders that it made.
 
@@ -203,6 +220,7 @@ def write_predictions(
         class_names: K names.
         formats: some of `FORMATS`.
         min_score: what scores less is left out.
+        films: the files of the videos, where there are films; ELAN opens them.
 
     Raises:
         ExportError: a format that there is not; an id that is no name of a file, where a format
@@ -226,8 +244,9 @@ def write_predictions(
             ending, text = PER_VIDEO[name]
             written.append(folder / name)
             for video, events in kept.items():
+                more = (video, (films or {}).get(video)) if name == "elan" else ()
                 # not by pathlib's with_suffix, which takes the dot of an id for one
-                write_text(written[-1] / f"{video}{ending}", text(events, class_names))
+                write_text(written[-1] / f"{video}{ending}", text(events, class_names, *more))
     return written
 
 

@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from loco.errors import LocoError
 from loco.files import write_text
+from loco.runs.outside import agreed
 
 SWEEP_FILE = "sweep.json"
 MAX_NAME = 100
@@ -164,7 +165,7 @@ def _essential(overrides: Iterable[str]) -> list[str]:
 
 def _register() -> None:
     resolvers: dict[str, Callable[..., Any]] = {
-        "new_folder": lambda path: str(make_unique(path)),
+        "new_folder": lambda path: agreed(lambda: str(make_unique(path))),
         "sweep_folder": lambda path, words, resume: str(sweep_folder(path, words, resume)),
         "job_folder": job_folder,
     }

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import OmegaConf
+from omegaconf import MissingMandatoryValue, OmegaConf
 
 from loco.runs.folders import split_override
 from loco.runs.settings import absolute_paths, flat, read_config
@@ -49,8 +49,8 @@ def failure(folder: Path) -> str:
 def _number(folder: Path) -> int:
     try:
         return int(OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.job.num)
-    except (OSError, AttributeError, TypeError, ValueError):
-        return sys.maxsize
+    except (OSError, AttributeError, TypeError, ValueError, MissingMandatoryValue):
+        return sys.maxsize  # a single run has none
 
 
 def overrides_of(folder: Path) -> dict[str, str]:

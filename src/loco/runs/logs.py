@@ -74,6 +74,20 @@ def tensorboard_logger(**settings: Any) -> Any:
         ) from None
 
 
+def mlflow_logger(folder: str | Path, **settings: Any) -> Any:
+    """Lightning's logger of these settings, its run named by the folder of ours.
+
+    Raises:
+        LocoError: MLflow is not installed.
+    """
+    from lightning.pytorch.loggers import MLFlowLogger
+
+    try:
+        return MLFlowLogger(**{"run_name": Path(folder).name} | settings)
+    except ModuleNotFoundError:
+        raise LocoError("logger=mlflow needs MLflow: pip install 'loco-dave[mlflow]'") from None
+
+
 def build_loggers(config: DictConfig) -> list[Any]:
     """The CSV log, and the loggers of the config that are not set to null."""
     others = (config.get("logger") or {}).values()

@@ -1,15 +1,13 @@
 """Detections on the films themselves: a page that plays them, and copies with captions.
 
-The page is `player.html`; its token @@DATA@@ is filled here. It finds its films by relative paths.
+The page is `templates/player.html`; it finds its films by relative paths.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from loco.errors import VideoError
 from loco.files import write_text
 from loco.runs.export import Cue, cues
+from loco.runs.pages import render, script_json
 from loco.structures import Events
 from loco.video.container import probe
 from loco.video.playable import encode, how_to_play, remux
@@ -57,10 +56,9 @@ def write_page(
             "events": [list(cue) for cue in cues(events, class_names)],
             "least": scores[SHOWN - 1] if len(scores) >= SHOWN else 0.0,
         })  # fmt: skip
-    template = resources.files("loco.runs").joinpath("player.html").read_text(encoding="utf-8")
-    text = json.dumps({"classes": list(class_names), "videos": videos}, ensure_ascii=False)
     page = folder / "predictions.html"
-    write_text(page, template.replace("@@DATA@@", text.replace("<", "\\u003c")))
+    data = script_json({"classes": list(class_names), "videos": videos})
+    write_text(page, render("player.html", data=data))
     return page
 
 

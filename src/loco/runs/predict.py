@@ -19,7 +19,7 @@ from loco.runs.extract import check_on_damage, extract_for_checkpoint, videos_of
 from loco.runs.player import write_captioned, write_page
 from loco.runs.processes import num_processes
 from loco.runs.provenance import noting
-from loco.runs.results import detections_table, show, tell_incomplete
+from loco.runs.results import counted, detections_table, show, tell_incomplete
 from loco.runs.settings import check_numbers, merged_data
 from loco.runs.trusted import build_trusted
 from loco.structures import Events
@@ -96,6 +96,7 @@ def _write(
     written = write_predictions(
         output, detections, class_names,
         [name for name in formats if name not in FILM_FORMATS], config.min_score,
+        films=None if config.videos is None else videos_of_config(config),
     )  # fmt: skip
     shown = {video: above(events, config.min_score) for video, events in detections.items()}
     if config.videos is not None:
@@ -110,5 +111,20 @@ def _write(
     empty = sum(not len(events) for events in shown.values())
     none = f", {empty} of them without any of score {config.min_score:g}" if empty else ""
     for path in written:
-        log.info("%s: detections of %d videos%s", path, len(shown), none)
+        log.info("%s: detections of %s%s", path, counted(len(shown), "video"), none)
+    if shown and empty == len(shown):
+        log.warning("nothing scores min_score=%g or more; %s", config.min_score, _best(detections))
     return shown
+
+
+def _best(detections: dict[str, Events]) -> str:
+    """The best score of all detections, in words."""
+    best = {
+        video: float(events.scores.max())
+        for video, events in detections.items()
+        if events.scores is not None and len(events)
+    }
+    if not best:
+        return "there are no detections at all"
+    video = max(best, key=lambda name: best[name])
+    return f"the best score is {best[video]:.3f}, in {video}"

@@ -21,7 +21,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from loco.errors import Interrupted, LocoError
+from loco.errors import Interrupted, LocoError, SettingError
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,20 @@ def run_task(name: str, config: DictConfig) -> Any:
 
     Raises:
         LocoError: one of the processes failed.
+        SettingError: several machines, without processes on them.
     """
     from hydra.utils import get_method
 
+    if started_from_outside():
+        return get_method(name)(config)
+    nodes = (config.get("trainer") or {}).get("num_nodes", 1)
+    if nodes != 1:
+        raise SettingError(
+            f"trainer.num_nodes={nodes}: torchrun or srun has to start a process for each device "
+            "of each machine"
+        )
     count = num_processes(config)
-    if count == 1 or started_from_outside():
+    if count == 1:
         return get_method(name)(config)
     launch(name, config, count)
     return None

@@ -23,6 +23,16 @@ from loco.runs.streams import console
 from loco.structures import Events
 from loco.training.module import LocalizationModule
 
+MISTAKES = {
+    "true_positive": "right",
+    "double": "found before",
+    "wrong_label": "wrong class",
+    "localization": "wrong place",
+    "confusion": "wrong place and class",
+    "background": "background",
+}
+"""What the best predictions are, as tables and figures call what `diagnose` does."""
+
 TABLE_COLUMNS = ("mAP@0.5", "mAP@0.6", "mAP@0.7", "mAP@0.8", "mAP@0.9", "mAP")
 
 
@@ -127,7 +137,7 @@ def metrics_table(
             "Avg." if column == "mAP" else column.removeprefix("mAP@"), justify="right"
         )
     for name, metrics in rows.items():
-        table.add_row(name, *(f"{100 * metrics[column]:.2f}" for column in columns))
+        table.add_row(name, *(percent(metrics[column], 2) for column in columns))
     return table
 
 
@@ -154,9 +164,7 @@ def diagnosis_table(diagnosis: Mapping[str, Any]) -> Table:
 def mistakes_line(diagnosis: Mapping[str, Any]) -> str:
     """What the best predictions are, and the recall at N predictions a video, in two lines."""
     kinds = ", ".join(
-        f"{name.replace('_', ' ')} {percent(value)}"
-        for name, value in diagnosis["predictions"].items()
-        if name != "num_rated"
+        f"{label} {percent(diagnosis['predictions'][name])}" for name, label in MISTAKES.items()
     )
     recall = ", ".join(f"{percent(value)} at {n}" for n, value in diagnosis["recall_at"].items())
     return (
@@ -165,9 +173,16 @@ def mistakes_line(diagnosis: Mapping[str, Any]) -> str:
     )
 
 
-def percent(fraction: float | None) -> str:
-    """A fraction in percent, a dash where there is none."""
-    return "–" if fraction is None else f"{100 * fraction:.1f}"
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction in percent, a dash where there is none: mAP in tables has two digits."""
+    if fraction is None or math.isnan(fraction):
+        return "–"
+    return f"{100 * fraction:.{digits}f}"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, such as "1 video"."""
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def detections_table(
@@ -195,21 +210,20 @@ def show(table: Table) -> None:
 
 
 def show_beside_baselines(
-    data: AVDataModule, videos: Sequence[Video], metrics: Mapping[str, float], name: str,
+    data: AVDataModule, videos: Sequence[Video], metrics: Mapping[str, Mapping[str, float]],
     title: str, tested: str,
 ) -> None:  # fmt: skip
-    """Print the mAP of a test below that of two answers that need no model.
+    """Print the mAP of tests below that of two answers that need no model.
 
     Args:
         data: of the test.
         videos: that were tested.
-        metrics: of the test.
-        name: of its row.
+        metrics: of each test, by the name of its row.
         title: of the table, which the number of videos is added to.
-        tested: the checkpoint, in words.
+        tested: the checkpoint, or several, in words.
     """
     train = [video for video in (data.annotations or {}).values() if video.subset == "train"]
-    rows = baseline_metrics(train, videos, data.num_classes) | {name: metrics}
+    rows = baseline_metrics(train, videos, data.num_classes) | dict(metrics)
     show(metrics_table(rows, f"{title}, {len(videos)} videos", tested=tested))
 
 

@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from loco.errors import CheckpointError
+from loco.runs.finding import find_checkpoint
 from loco.runs.words import HIDDEN, is_secret, quoted_value, without_secrets
 
 # where a run writes, and what is done besides going on
@@ -61,8 +62,6 @@ def resumed_words(words: Sequence[str], conf: Path) -> Resumed:
     if path.is_sweep_override() or "${" in str(path.value()):
         note = "ckpt_path is not one run: the overrides of the runs themselves are not used again"
         return Resumed(list(words), [note])
-    from loco.runs.checkpoints import find_checkpoint  # here, as it imports torch
-
     file = find_checkpoint(_plain(path))
     folder = next((f for f in file.absolute().parents[:2] if _noted(f).is_file()), None)
     if folder is None:

@@ -51,16 +51,35 @@ class RunFolder:
         refuse_former(config, self.path)
         return config
 
+    @property
+    def evaluated(self) -> bool:
+        """Whether it is a repeated test, without a training."""
+        return str(self.config.get("task", "")).startswith("loco.runs.evaluate.")
+
     @cached_property
-    def command(self) -> str | None:
-        """The command line that started it, where Hydra noted one; secrets are left out."""
+    def overrides(self) -> list[str]:
+        """The words that it was started with, where Hydra noted them; secrets are left out."""
         noted = self.path / ".hydra" / "overrides.yaml"
         if not noted.is_file():
+            return []
+        words = OmegaConf.to_container(OmegaConf.load(noted))
+        return without_secrets(map(str, words))  # type: ignore[arg-type]
+
+    @cached_property
+    def choices(self) -> dict[str, str]:
+        """The option that was chosen of each group, such as `model`, where Hydra noted it."""
+        noted = self.path / ".hydra" / "hydra.yaml"
+        if not noted.is_file():
+            return {}
+        chosen = OmegaConf.select(OmegaConf.load(noted), "hydra.runtime.choices") or {}
+        return {str(group): str(option) for group, option in chosen.items() if option is not None}
+
+    @property
+    def command(self) -> str | None:
+        """The command line that started it, where Hydra noted one; secrets are left out."""
+        if not (self.path / ".hydra" / "overrides.yaml").is_file():
             return None
-        words = [str(word) for word in OmegaConf.to_container(OmegaConf.load(noted))]  # type: ignore[union-attr]
-        evaluated = str(self.config.get("task", "")).startswith("loco.runs.evaluate.")
-        name = "evaluate" if evaluated else "train"
-        return shlex.join(["loco", name, *without_secrets(words)])
+        return shlex.join(["loco", "evaluate" if self.evaluated else "train", *self.overrides])
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -88,6 +107,14 @@ class RunFolder:
     def log(self) -> dict[str, Curve]:
         """The curves of the training, by name."""
         return read_log(self.path / "logs" / "metrics.csv")
+
+    @property
+    def curves(self) -> dict[str, Curve]:
+        """The same, and none where there is no log."""
+        try:
+            return self.log
+        except LocoError:
+            return {}
 
     @cached_property
     def data(self) -> AVDataModule:

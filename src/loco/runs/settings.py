@@ -37,6 +37,8 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "seed": (int, 0, 2**32 - 1),
     "trainer.max_epochs": (int, -1, math.inf),
     "trainer.gradient_clip_val": (float, 0, math.inf),
+    "trainer.num_nodes": (int, 1, math.inf),
+    "trainer.accumulate_grad_batches": (int, 1, math.inf),
     "trainer.overfit_batches": (float, 0, math.inf),
     "data.num_workers": (int, 0, math.inf),
     "data.batch_size": (int, 1, math.inf),

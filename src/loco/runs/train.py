@@ -103,8 +103,13 @@ def train(config: DictConfig) -> dict[str, float]:
         metrics = test_metrics(module)
         if trainer.is_global_zero:
             test = tested_videos(data, module)
-            write_results(output, module, metrics, test)
-            show_beside_baselines(data, test, metrics, "this run", "test mAP", tested)
+            if config.results:
+                write_results(output, module, metrics, test)
+            show_beside_baselines(data, test, {"this run": metrics}, "test mAP", tested)
+            if not config.results:
+                log.info("%s: no results are left there, as results=false", output)
+                finished()
+                return metrics
             log.info("%s: metrics.json, predictions.json, config.yaml, checkpoints", output)
             channels = (data.visual_channels, data.audio_channels)
             length = data.crop.max_length or COST_STEPS

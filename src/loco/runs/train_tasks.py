@@ -114,7 +114,7 @@ def train(config: DictConfig) -> dict[str, float]:
             name: sum(of[name] for of in metrics.values()) / len(metrics)
             for name in next(iter(metrics.values()))
         }
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and config.results:
             _write_means(output, mean, metrics)
             finished()
             log.info("took %.0f s", time.perf_counter() - began)
@@ -179,10 +179,12 @@ def _test(
     metrics = test_metrics(module)
     if trainer.is_global_zero:
         test = tested_videos(own, module)
-        _write_part(of_task, settings, module, Path(best.best_model_path))
-        write_results(of_task, module, metrics, test)
-        show_beside_baselines(own, test, metrics, "this run", f"{task}: test mAP", tested)
-        call_on_results(others, of_task, module, own)
+        if config.results:
+            _write_part(of_task, settings, module, Path(best.best_model_path))
+            write_results(of_task, module, metrics, test)
+        show_beside_baselines(own, test, {"this run": metrics}, f"{task}: test mAP", tested)
+        if config.results:
+            call_on_results(others, of_task, module, own)
     return module
 
 

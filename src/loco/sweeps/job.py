@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 import shutil
 import sys
 import time
@@ -26,6 +25,7 @@ from loco.runs.folders import requeued, write_sweep
 from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
 from loco.runs.settings import absolute_paths, flat, read_config
 from loco.runs.streams import console
+from loco.sweeps.sharing import share_machine
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def sweep_job(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             if not alone:
                 log.warning("%s: runs elsewhere, left alone", folder)
                 return None
-            _share_threads(hydra.launcher)
+            share_machine(hydra.launcher, config.get("trainer") or {}, folder.parent)
             try:
                 _run(main, config, folder)
                 searches = not hydra.sweeper["_target_"].endswith(".BasicSweeper")
@@ -159,18 +159,6 @@ def _alone(folder: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _share_threads(launcher: DictConfig) -> None:
-    """Divide the processor's cores among the jobs that joblib runs at the same time."""
-    if not launcher["_target_"].endswith(".JoblibLauncher"):
-        return
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cores = cores or 1
-    jobs = int(launcher.n_jobs) if launcher.n_jobs > 0 else cores
-    torch.set_num_threads(max(1, min(torch.get_num_threads(), cores // jobs)))
-
-
 def validation_score(folder: Path) -> float:
     """The best validation mAP of a run, from its best checkpoint.
 
@@ -208,6 +196,8 @@ class SweepSummary(Callback):
         became = {folder: status(folder) for folder in job_folders(sweep)}
         done = sum(state == "finished" for state in became.values())
         print(f"{sweep}: {done} of {len(became)} jobs finished")
+        if done:
+            _show_table(sweep)
         if done == len(became):
             return
         from rich.table import Table  # here: `--help` needs none
@@ -219,3 +209,15 @@ class SweepSummary(Callback):
         console(width=None if sys.stdout.isatty() else 160).print(table)
         print("resume_sweep=true tries these again")
         sys.exit(1)
+
+
+def _show_table(sweep: Path) -> None:
+    """Print what `loco tabulate` prints; results that make no table end nothing."""
+    from loco.sweeps.render import markdown
+    from loco.sweeps.tabulate import Table, columns_of, make_rows, read_jobs
+
+    try:
+        rows = make_rows(read_jobs([sweep]))
+        print(f"\n{markdown(Table(rows, columns_of(rows)))}")
+    except (LocoError, OSError, ValueError) as error:
+        print(f"loco tabulate {sweep}: {error}")

@@ -1,4 +1,4 @@
-"""A page for a whole sweep: its table, curves and mistakes by row, links to the jobs' reports.
+"""A page for a whole sweep: what it was, its table, curves and mistakes by row, links to its jobs.
 
 One HTML file without a network, in the looks of a run's report (`loco.reporting.report`).
 """
@@ -7,59 +7,46 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
 from loco.files import write_text
 from loco.reporting.figures import plot_characteristics, plot_curve, plot_errors, plot_map
-from loco.reporting.page import escaped, inline_svg, or_else
+from loco.reporting.page import chart_svgs, or_else
 from loco.runs.logs import Curve
-from loco.runs.run_folder import RunFolder
+from loco.runs.pages import render, signed
+from loco.sweeps.origin import commands, facts, fixed_settings, shared_settings
 from loco.sweeps.render import seeds_text
-from loco.sweeps.summary import label, mean_metrics, row_logs
+from loco.sweeps.summary import label, mean_diagnosis, mean_metrics, seed_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
 
 CURVES = (
     ("val/mAP", "Validation mAP, average", "mAP (%)", 100.0),
+    ("val/loss", "Validation loss", "loss", 1.0),
     ("lcc/sigma", "LCC: width σ", "σ (steps)", 1.0),
+    ("lcc/temperature", "LCC: temperature τ", "τ", 1.0),
 )
 MAX_LINES = 7  # rows that are drawn, as many as there are colours that can be told apart
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
-  content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{title} · loco sweep report</title>
-<link rel="icon" href="data:,">
-{style}
-</head>
-<body>
-<header><h1>{title}</h1></header>
-<main>
-<section aria-labelledby="h-table">
-<h2 id="h-table">Table</h2>
-<div class="folded" tabindex="0" role="region" aria-labelledby="h-table">{table}</div>
-</section>
-{charts}
-<section aria-labelledby="h-jobs">
-<h2 id="h-jobs">Jobs</h2>
-<table><thead><tr><th scope="col">row</th><th scope="col">seed</th><th scope="col">{score}</th>
-<th scope="col">report</th></tr></thead><tbody>{jobs}</tbody></table>
-</section>
-</main>
-</body>
-</html>
-"""
+
+class Cell(NamedTuple):
+    """A cell of the table.
+
+    Attributes:
+        text: in bold where it is the best.
+        more: what follows it.
+        value: what rows are sorted by; None for the text.
+    """
+
+    text: str
+    best: bool = False
+    more: str = ""
+    value: float | None = None
 
 
 def write_sweep_report(table: Table, path: Path, title: str) -> Path:
@@ -70,134 +57,114 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
         path: the file to write; links to reports of jobs are relative to it.
         title: what the page is called.
     """
-    template = resources.files("loco.reporting").joinpath("report_template.html").read_text("utf-8")
-    style = re.search(r"<style>.*?</style>", template, re.S)
-    assert style
+    jobs = [job for row in table.rows for job in row.finished]
     missing: list[str] = []
-    charts = [
-        or_else(f"chart of {what}", lambda: inline_svg(make(), f"f{i}"), "", missing)  # noqa: B023
-        for i, (what, make) in enumerate(_figures(table, missing).items())
-    ]
-    figures = "".join(f"<figure>{chart}</figure>" for chart in charts if chart)
-    notes = [_charts_note(table.rows), *map(escaped, missing)]
-    section = (
-        '<section aria-labelledby="h-charts"><h2 id="h-charts">Curves and mistakes</h2>'
-        + "".join(f'<p class="note">{note}</p>' for note in notes)
-        + f'<div class="charts">{figures}</div></section>'
-    )
-    page = _PAGE.format(
-        title=escaped(title),
-        style=style[0],
-        table=_table(table),
-        charts=section if charts or missing else "",
-        score=escaped(table.columns[-1].title),
+    page = render(
+        "sweep.html",
+        ["loco.sweeps", "loco.reporting"],
+        title=title,
+        facts=facts(table.rows),
+        commands=commands(jobs),
+        caption=_caption(table),
+        heads=_heads(table),
+        rows=[_cells(table, i) for i in range(len(table.rows))],
+        named=bool(table.keys),
+        note=_charts_note(table.rows),
+        charts=chart_svgs(_charts(table, missing), missing, height=3.5),
+        missing=missing,
+        fixed=fixed_settings(jobs, table.keys),
+        shared=shared_settings(jobs),
+        score=table.columns[-1].title,
         jobs=_jobs(table, path.parent),
     )
     write_text(path, page)
     return path
 
 
-def _figures(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]:
-    """mAP against tIoU; curves, mistakes and kinds of events, of each row's first finished job."""
+def _charts(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]:
+    """mAP against tIoU; curves, mistakes and kinds of events, of each row."""
     if not set(MAP_COLUMNS) <= set(table.columns):
         return {}
     shown = [row for row in table.rows if row.finished][:MAX_LINES]
-    figures: dict[str, Callable[[], Figure]] = {}
+    charts: dict[str, Callable[[], Figure]] = {}
     if means := mean_metrics(shown):
-        figures["mAP"] = lambda: plot_map(means)
-    logs: dict[str, dict[str, Curve]] = {}
-    none: dict[str, dict[str, Curve]] = {}
-    diagnoses = {}
+        charts["mAP"] = lambda: plot_map(means)
+    logs: dict[str, list[dict[str, Curve]]] = {}
+    diagnoses: dict[str, dict[str, Any]] = {}
+    none: dict[str, Any] = {}
     for row in shown:
-        logs |= or_else(f"curves of {row.name}", lambda: row_logs([row]), none, missing)  # noqa: B023
-        mistakes = or_else(f"mistakes of {row.name}", lambda: _diagnosis(row), None, missing)  # noqa: B023
-        if mistakes is not None:
-            diagnoses[label(row)] = mistakes
-    for curve in CURVES:
-        if any(curve[0] in log for log in logs.values()):
-            figures[curve[1]] = partial(plot_curve, logs, *curve)
+        logs[label(row)] = or_else(f"curves of {row.name}", partial(seed_logs, row), [], missing)
+        mean = or_else(f"mistakes of {row.name}", partial(mean_diagnosis, row), none, missing)
+        diagnoses |= {label(row): mean} if mean else {}
+    for name, title, unit, scale in CURVES:
+        if any(name in log for of_row in logs.values() for log in of_row):
+            charts[title] = partial(plot_curve, logs, name, title, unit, scale)
     if diagnoses:
-        figures["mistakes"] = lambda: _errors(diagnoses)
-        figures["kinds of events"] = lambda: plot_characteristics(diagnoses)
-    return figures
-
-
-def _diagnosis(row: Row) -> dict[str, Any] | None:
-    return RunFolder(row.finished[0].folder).details["diagnosis"]
-
-
-def _errors(diagnoses: dict[str, Any]) -> Figure:
-    figure = plot_errors(diagnoses)
-    figure.set_figwidth(6.2)  # beside the rows' names there must be room for the title
-    return figure
+        charts["mistakes"] = lambda: plot_errors(diagnoses)
+        charts["kinds of events"] = lambda: plot_characteristics(diagnoses)
+    return charts
 
 
 def _charts_note(rows: Sequence[Row]) -> str:
     finished = sum(bool(row.finished) for row in rows)
-    note = "mAP against tIoU is the mean over seeds; all else is of the first seed."
+    note = "Means over the seeds; bands are ± their sample standard deviation."
     return note if finished <= MAX_LINES else f"{note} The first {MAX_LINES} rows are drawn."
 
 
-def _table(table: Table) -> str:
-    heads = [*table.keys, "seeds", *(column.title for column in table.columns)]
-    heads += ["Δ Avg."] if table.differences is not None else []
-    head = "".join(f'<th scope="col">{escaped(text)}</th>' for text in heads)
-    body = []
-    for i, row in enumerate(table.rows):
-        names = [escaped(value) for value in row.settings.values()]
-        cells = [f'<th scope="row">{names[0]}</th>'] if names else []
-        cells += [f"<td>{name}</td>" for name in names[1:]]
-        cells.append(f"<td>{seeds_text(row)}</td>")
-        cells += [f"<td>{_number(table, row, column)}</td>" for column in table.columns]
-        if table.differences is not None:
-            cells.append(f"<td>{_difference(table, i)}</td>")
-        body.append(f"<tr>{''.join(cells)}</tr>")
+def _caption(table: Table) -> str:
     unit = "mAP in percent; " if table.columns[-1].result == "mAP" else ""
-    caption = f"{unit}mean ± sample standard deviation over the seeds, the best in bold."
+    text = f"{unit}mean ± sample standard deviation over the seeds, the best in bold."
     if table.reference is not None:
-        caption += " Δ: with a 95 % bootstrap interval over the test videos"
-        caption += " and the seeds." if table.over_seeds else "."
-    return (
-        f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{''.join(body)}</tbody></table>"
-    )
+        text += " Δ: with a 95 % bootstrap interval over the test videos"
+        text += " and the seeds." if table.over_seeds else "."
+    return f"{text} A click on a column's name sorts by it."
 
 
-def _number(table: Table, row: Row, column: Column) -> str:
+def _heads(table: Table) -> list[str]:
+    heads = [*table.keys, "seeds", *(column.title for column in table.columns)]
+    return heads + (["Δ Avg."] if table.differences is not None else [])
+
+
+def _cells(table: Table, index: int) -> list[Cell]:
+    row = table.rows[index]
+    cells = [Cell(value) for value in row.settings.values()]
+    cells.append(Cell(seeds_text(row), value=len(row.finished)))
+    cells += [_number(table, row, column) for column in table.columns]
+    return cells + ([_difference(table, index)] if table.differences is not None else [])
+
+
+def _number(table: Table, row: Row, column: Column) -> Cell:
     mean, deviation = table.mean(row, column), table.deviation(row, column)
     if math.isnan(mean):
-        return "–"
-    text = f"{mean:.{column.digits}f}"
-    text = f"<strong>{text}</strong>" if table.is_best(row, column) else text
-    return text if deviation is None else f"{text} ± {deviation:.{column.digits}f}"
+        return Cell("–")
+    more = "" if deviation is None else f" ± {deviation:.{column.digits}f}"
+    return Cell(f"{mean:.{column.digits}f}", table.is_best(row, column), more, mean)
 
 
-def _difference(table: Table, index: int) -> str:
+def _difference(table: Table, index: int) -> Cell:
     if index == table.reference:
-        return "reference"
+        return Cell("reference", value=0.0)
     gap = (table.differences or {}).get(index)
     if gap is None:
-        return "–"
-    text = f"{100 * gap.mean:+.2f} ({100 * gap.low:+.2f} to {100 * gap.high:+.2f})"
-    return text.replace("-", "−")
+        return Cell("–")
+    text = f"{signed(gap.mean)} ({signed(gap.low)} to {signed(gap.high)})"
+    return Cell(text, value=gap.mean)
 
 
-def _jobs(table: Table, folder: Path) -> str:
+def _jobs(table: Table, folder: Path) -> list[dict[str, Any]]:
     """A line for each finished job; a link where it has a report."""
     lines = []
     column = table.columns[-1]
     for row in table.rows:
         for job in row.finished:
             report = job.folder / "report.html"
-            text = escaped(job.folder.name)
+            link = None
             if report.is_file():
-                place = Path(os.path.relpath(report.resolve(), folder.resolve())).as_posix()
-                text = f'<a href="{escaped(quote(place))}">{text}</a>'
+                link = quote(Path(os.path.relpath(report.resolve(), folder.resolve())).as_posix())
             value = job.result(column.result) * column.scale
+            score = "–" if math.isnan(value) else f"{value:.{column.digits}f}"
             lines.append(
-                f'<tr><th scope="row">{escaped(label(row))}</th>'
-                f"<td>{escaped(job.seed)}</td>"
-                f"<td>{'–' if math.isnan(value) else f'{value:.{column.digits}f}'}</td>"
-                f'<td style="overflow-wrap: anywhere">{text}</td></tr>'
-            )
-    return "".join(lines)
+                {"row": label(row), "seed": job.seed, "score": score, "link": link,
+                 "name": job.folder.name}
+            )  # fmt: skip
+    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from loco.runs.logs import Curve, read_log
 from loco.sweeps.tabulate import Row
@@ -30,9 +30,32 @@ def mean_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 def row_logs(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:
     """The logged curves of each row's first finished job that has a log, by the row's label."""
-    logs = {}
-    for row in rows:
-        paths = (job.folder / "logs" / "metrics.csv" for job in row.finished)
-        if path := next(filter(Path.is_file, paths), None):
-            logs[label(row)] = read_log(path)
-    return logs
+    return {label(row): logs[0] for row in rows if (logs := seed_logs(row))}
+
+
+def seed_logs(row: Row) -> list[dict[str, Curve]]:
+    """The logged curves of each finished job of a row that has a log."""
+    paths = (job.folder / "logs" / "metrics.csv" for job in row.finished)
+    return [read_log(path) for path in paths if path.is_file()]
+
+
+def mean_diagnosis(row: Row) -> dict[str, Any]:
+    """Where the mAP of a row is lost, means over its seeds."""
+    from loco.runs.run_folder import RunFolder  # here, as it imports torch
+
+    mean: dict[str, Any] = _mean(
+        [RunFolder(job.folder).details["diagnosis"] for job in row.finished]
+    )
+    return mean
+
+
+def _mean(values: Sequence[Any]) -> Any:
+    """Of numbers, also of those within dicts; of anything else the first."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: _mean([value[key] for value in values if key in value]) for key in first}
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if not numbers:
+        return first
+    mean = statistics.fmean(numbers)
+    return round(mean) if all(isinstance(number, int) for number in numbers) else mean

@@ -12,7 +12,7 @@ much of it is done.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast, runtime_checkable
 
 import lightning
@@ -72,6 +72,7 @@ class LocalizationModule(lightning.LightningModule):
         self.class_names = list(class_names)
         self.optimizer_factory = optimizer
         self.seed = seed
+        self._training_losses: Callable[[Batch], dict[str, Tensor]] | None = None
         self.metric = DetectionMAP(len(self.class_names))
         self.detections: dict[str, Events] = {}
         """Of the last test: video id → detections, on the CPU."""
@@ -102,7 +103,7 @@ class LocalizationModule(lightning.LightningModule):
         Raises:
             TrainingError: the loss is not finite.
         """
-        losses = self._detector.losses(batch)
+        losses = (self._training_losses or self._detector.losses)(batch)
         parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
         total = torch.stack(list(parts.values())).sum()
         if not total.isfinite():
@@ -149,6 +150,8 @@ class LocalizationModule(lightning.LightningModule):
 
         Another schedule than a `LambdaLR` goes on from the rate that it restored.
         """
+        if getattr(self.trainer, "compiles", False):  # batches differ in length: no fixed shapes
+            self._training_losses = torch.compile(self._detector.losses, dynamic=True)
         scheduler = self.trainer.lr_scheduler_configs[0].scheduler
         for group, given in zip(self.trainer.optimizers[0].param_groups, self._given, strict=True):
             group.update(given)

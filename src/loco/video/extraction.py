@@ -212,16 +212,22 @@ class _Folder:
     """The feature files below a root, and their record."""
 
     def __init__(self, root: Path, extractor: Extractor, record: Extraction) -> None:
-        root.mkdir(parents=True, exist_ok=True)
         self.root = root
-        self.store = FeatureStore(root, extractor.layout)
         self.record = record
         self._lock = FileLock(root / ".extraction.lock")
         self._new: dict[str, ExtractedVideo] = {}
         self._noted = time.monotonic()
-        with self._lock:
-            self.record = self._merged()
-            write_extraction(root, self.record)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self.store = FeatureStore(root, extractor.layout)
+            with self._lock:
+                self.record = self._merged()
+                write_extraction(root, self.record)
+        except OSError as error:
+            raise VideoError(
+                f"{root}: expected a folder that can be written into ({error.strerror}); take "
+                "another root"
+            ) from None
 
     def is_whole(self, video_id: str, path: Path) -> bool:
         """Whether a video's files are there, of the same source and as long as they were."""
@@ -241,7 +247,7 @@ class _Folder:
             with replacing(file) as unfinished, unfinished.open("wb") as stream:
                 np.save(stream, array)
         self._new[video_id] = ExtractedVideo(
-            path.name, path.stat().st_size, round(extracted.duration, 6), extracted.steps,
+            path.name, extracted.bytes, round(extracted.duration, 6), extracted.steps,
             extracted.warnings,
         )  # fmt: skip
         self.note()
@@ -261,6 +267,8 @@ class _Folder:
             VideoError: the folder's files are of something else.
         """
         there = read_extraction(self.root)
+        if there is not None and not there.videos and not self.store.find_videos():
+            there = None  # of a run that made nothing
         if there is not None and there.identity != self.record.identity:
             raise VideoError(
                 f"{self.root}: holds features of {there.described}, these would be of "

@@ -49,12 +49,14 @@ class Extracted:
     Args:
         arrays: file pattern → (T, C) float16.
         duration: seconds of the film.
+        bytes: of its file.
         warnings: what was wrong with it and was kept.
         seconds: CPU seconds by stage: decode, resize, see, sound, hear.
     """
 
     arrays: dict[str, np.ndarray]
     duration: float
+    bytes: int
     warnings: list[str]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -158,6 +160,7 @@ class Extractor:
                 f"{reader.path}: expected sound, it has no audio stream; on_no_audio=silence takes "
                 "it for a silent film"
             )
+        size = reader.path.stat().st_size  # it may be gone at the end
         moments, seen = self._see(reader, pool, progress, seconds)
         # one that sees pairs of pictures may lack the last step
         steps = min(num_steps(moments, self.grid), *map(len, seen))
@@ -174,7 +177,7 @@ class Extractor:
             if not np.isfinite(array).all():
                 raise VideoError(f"{reader.path}: its features {pattern} hold NaN or infinity")
         warnings = [*reader.warnings, *(["no sound, taken for silence"] if silent else [])]
-        return Extracted(arrays, reader.duration, warnings, {**seconds, **reader.seconds})
+        return Extracted(arrays, reader.duration, size, warnings, {**seconds, **reader.seconds})
 
     def _see(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def find_videos(
         VideoError: there are none, or two have the same id.
     """
     given = [videos] if isinstance(videos, str | Path) else list(videos)
+    for one in given:
+        _refuse_address(str(one))
     files = [file for one in given for file in _files(Path(one), recursive)]
     found: dict[str, Path] = {}
     for file in sorted(dict.fromkeys(files)):
@@ -60,6 +63,13 @@ def take_shard(videos: dict[str, Path], shard: str | None) -> dict[str, Path]:
     return dict(list(videos.items())[int(number) :: int(count)])
 
 
+def _refuse_address(text: str, where: str = "") -> None:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
+        raise VideoError(
+            f"{where}{text}: an address; videos are files on this machine, so fetch it first"
+        )
+
+
 def _files(path: Path, recursive: bool) -> Iterable[Path]:
     if path.is_dir():
         inside = [p for p in (path.rglob("*") if recursive else path.iterdir()) if p.is_file()]
@@ -69,12 +79,15 @@ def _files(path: Path, recursive: bool) -> Iterable[Path]:
         others = [p for p in inside if p not in hidden and p.suffix.lower() not in ENDINGS]
         if others:
             names = ", ".join(p.name for p in sorted(others)[:3])
-            log.info("%s: %d files are no videos by their names: %s", path, len(others), names)
+            log.info("%s: by their names no videos: %d (%s)", path, len(others), names)
         return [p for p in inside if p not in hidden and p.suffix.lower() in ENDINGS]
     if path.suffix.lower() == ".txt" and path.is_file():
         try:
             lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise VideoError(f"{path}: expected a path on each line: {error}") from None
-        return [path.parent / line.strip() for line in lines if line.strip()]
+        named = [line.strip() for line in lines if line.strip()]
+        for line in named:
+            _refuse_address(line, f"{path}: ")
+        return [path.parent / line for line in named]
     return [path]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import run_loco
 from loco import cli
 from loco.data.annotations import Annotations, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
@@ -541,21 +540,16 @@ def test_channels_must_fit_the_layout(tmp_path: Path) -> None:
 # ---- the command
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = PROJECT / "scripts" / "make_synthetic.py"
-    return subprocess.run(
-        [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
-    )
-
-
 @pytest.fixture(scope="module")
 def made_by_command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     root = tmp_path_factory.mktemp("command") / "data"
     arguments = ["--root", str(root), "--videos", "12", "4", "4", "--classes", "4"]
     arguments += ["--channels-visual", "6", "5", "--channels-audio", "7"]
-    run = command(*arguments, "--plot", str(root.parent / "plot.png"))
-    assert run.returncode == 0, run.stderr
-    assert "train 12, validation 4, test 4" in run.stdout
+    run = run_loco(
+        "make-synthetic", *arguments, "--plot", root.parent / "plot.png", cwd=root.parent
+    )
+    assert run.code == 0, run.out
+    assert "train 12, validation 4, test 4" in run.out
     return root, arguments
 
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import Protocol
 
-from loco.detection.heads import ConvHead, start_from_prior
+from torch import Tensor, nn
+
+from loco.detection.heads import HeadFactory, PointHead
+from loco.detection.outputs import HeadOutputs
 from loco.errors import check_number
 from loco.nn.blocks import BlockFactory
 from loco.nn.layers import linear
+
+
+class NeckFactory(Protocol):
+    """Makes from D and the levels a module that maps all levels to levels of the same shapes."""
+
+    def __call__(self, dim: int, *, num_levels: int) -> nn.Module: ...
+
+
+class GateFactory(Protocol):
+    """Makes from D and K what maps logits (B, P, K) and levels of 2D channels to logits."""
+
+    def __call__(self, dim: int, num_classes: int) -> nn.Module: ...
 
 
 class Decoder(nn.Module):
@@ -20,7 +33,9 @@ class Decoder(nn.Module):
         num_blocks: transformer blocks.
         num_levels: pyramid levels, each with a scale of its own for the offsets.
         num_classes: K.
-        prior: probability that an untrained model gives every class.
+        head: makes what says classes and boundaries.
+        neck: makes what the levels go through before the head; None is nothing.
+        gate: makes what has the last word on the logits, from both streams; None is nothing.
     """
 
     def __init__(
@@ -30,36 +45,39 @@ class Decoder(nn.Module):
         num_blocks: int,
         num_levels: int,
         num_classes: int,
-        prior: float = 0.01,
+        head: HeadFactory = PointHead,
+        neck: NeckFactory | None = None,
+        gate: GateFactory | None = None,
     ) -> None:
         super().__init__()
         check_number("decoder_blocks", num_blocks, 0, whole=True)
         for name, value in {"num_levels": num_levels, "num_classes": num_classes}.items():
             check_number(name, value, 1, whole=True)
-        check_number("prior", prior, 0, 1, without="low high")
         dim = block.dim
         self.fuse = linear(2 * dim, dim)
         self.blocks = nn.ModuleList(block() for _ in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
-        self.classify = ConvHead(dim, num_classes)
-        self.regress = ConvHead(dim, 2 * num_classes)
-        self.scales = nn.Parameter(torch.ones(num_levels))
-        start_from_prior(self.classify, prior)
+        self.head = head(dim, num_classes, num_levels=num_levels)
+        self.neck = None if neck is None else neck(dim, num_levels=num_levels)
+        self.gate = None if gate is None else gate(dim, num_classes)
 
-    def forward(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, levels: list[tuple[Tensor, Tensor]]) -> HeadOutputs:
         """Levels of (B, T_l, 2D) and mask (B, T_l), P = ΣT_l points in all.
 
-        Returns:
-            logits (B, P, K); offsets (B, P, K, 2), distances to start and end in strides, ≥ 0;
-            mask (B, P). What stands at points outside the mask has no meaning.
+        What stands at points outside the mask has no meaning.
         """
-        logits, offsets = [], []
-        for (x, mask), scale in zip(levels, self.scales, strict=True):
-            x = self.fuse(x)
-            for block in self.blocks:
-                x = block(x, mask)
-            x = self.norm(x)
-            logits.append(self.classify(x, mask))
-            distances = functional.relu(self.regress(x, mask) * scale)
-            offsets.append(distances.unflatten(2, (-1, 2)))
-        return torch.cat(logits, 1), torch.cat(offsets, 1), torch.cat([m for _, m in levels], 1)
+        fused = [(self._fused(x, mask), mask) for x, mask in levels]
+        if self.neck is not None:
+            fused = self.neck(fused)
+        outputs = HeadOutputs(*self.head(fused))
+        if self.gate is not None:
+            outputs = outputs._replace(logits=self.gate(outputs.logits, levels))
+        return outputs
+
+    def _fused(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(B, T_l, 2D) → (B, T_l, D)."""
+        x = self.fuse(x)
+        for block in self.blocks:
+            x = block(x, mask)
+        normed: Tensor = self.norm(x)
+        return normed

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.losses import DetectionLoss, point_losses
-from loco.detection.outputs import Outputs
+from loco.detection.outputs import HeadOutputs, Outputs
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
@@ -38,6 +38,7 @@ class LoCo(nn.Module):
         decoder_blocks: transformer blocks of the decoder.
         drop_path: probability that a video skips a residual branch in training.
         layer_scale: what the residual branches' learnable channel scales start from.
+        decoder: makes the decoder: its class, or a partial with other parts in it.
         attention: makes the attention of each pyramid block: a strategy's class or a partial of it.
         correspondence: makes the correspondence loss from `dim`.
         assigner: which points answer for which events.
@@ -61,6 +62,7 @@ class LoCo(nn.Module):
         decoder_blocks: int = 2,
         drop_path: float = 0.1,
         layer_scale: float = 1e-4,
+        decoder: Callable[..., Decoder] = Decoder,
         attention: AttentionFactory = CrossModalDynamicPerception,
         correspondence: Callable[[int], nn.Module] = CorrespondenceLoss,
         assigner: RangeAssigner | None = None,
@@ -75,7 +77,7 @@ class LoCo(nn.Module):
             for channels in (visual_channels, audio_channels)
         )
         self.pyramid = CrossModalPyramid(block, num_levels=num_levels, attention=attention)
-        self.decoder = Decoder(
+        self.decoder = decoder(
             block, num_blocks=decoder_blocks, num_levels=num_levels, num_classes=num_classes
         )
         self.correspondence = correspondence(dim)
@@ -91,9 +93,9 @@ class LoCo(nn.Module):
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
         visual, audio = self.encode(visual, audio, mask)
-        logits, offsets, point_mask = self.decoder(self.pyramid(visual, audio, mask))
+        said: HeadOutputs = self.decoder(self.pyramid(visual, audio, mask))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
-        return Outputs(logits, offsets, point_mask, points, visual, audio)
+        return Outputs(said.logits, said.offsets, said.mask, points, visual, audio, said.quality)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
@@ -105,6 +107,6 @@ class LoCo(nn.Module):
         """Events of each video, by descending score."""
         outputs = self(batch.visual, batch.audio, batch.mask)
         return self.decoding(
-            outputs.logits, outputs.offsets, outputs.mask, outputs.points,
+            outputs.logits, outputs.offsets, outputs.mask, outputs.points, outputs.quality,
             durations=batch.durations, grid=batch.grid,
         )  # fmt: skip

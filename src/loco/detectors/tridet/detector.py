@@ -17,7 +17,7 @@ from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import PointOutputs
-from loco.detectors.tridet.head import TridentHead
+from loco.detection.trident import TridentHead
 from loco.detectors.tridet.sgp import SGPBlock
 from loco.errors import check_number
 from loco.nn.encoder import StreamEmbedding

@@ -18,6 +18,7 @@ from loco.reporting.figures.style import save_figure
 from loco.reporting.figures.training import (
     plot_correspondence,
     plot_curve,
+    plot_learning_rate,
     plot_losses,
     plot_validation,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "plot_curve",
     "plot_data",
     "plot_errors",
+    "plot_learning_rate",
     "plot_losses",
     "plot_map",
     "plot_mean_of_std",

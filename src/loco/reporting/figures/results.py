@@ -13,19 +13,21 @@ from loco.reporting.figures.style import (
     INK,
     MARKERS,
     color_of,
+    from_zero,
     label_of,
     legend,
     name_ticks,
     new_axes,
 )
+from loco.runs.results import MISTAKES
 
-KINDS = {
-    "true_positive": ("right", "#009E73", ""),
-    "double": ("found before", "#56B4E9", "//"),
-    "wrong_label": ("wrong class", "#E69F00", "\\\\"),
-    "localization": ("wrong place", "#0072B2", ".."),
-    "confusion": ("wrong place and class", "#CC79A7", "xx"),
-    "background": ("background", "#999999", ""),
+STYLES = {
+    "true_positive": ("#009E73", ""),
+    "double": ("#56B4E9", "//"),
+    "wrong_label": ("#E69F00", "\\\\"),
+    "localization": ("#0072B2", ".."),
+    "confusion": ("#CC79A7", "xx"),
+    "background": ("#999999", ""),
 }
 CHARACTERISTICS = {
     "by_length": "length",
@@ -48,12 +50,12 @@ def plot_map(results: Mapping[str, Mapping[str, float]], axes: Axes | None = Non
             if key.startswith("mAP@") and value is not None
         )
         average = metrics.get("mAP")
-        label = name if average is None else f"{name} (avg. {100 * average:.1f})"
+        label = name if average is None else f"{name} (avg. {100 * average:.2f})"
         axes.plot(
             *zip(*points, strict=True), label=label_of(label), color=color_of(i),
             marker=MARKERS[i % 7], markersize=4, linewidth=1.4,
         )  # fmt: skip
-    axes.set_ylim(bottom=0)
+    from_zero(axes)
     legend(axes)
     return figure
 
@@ -106,7 +108,8 @@ def plot_errors(diagnoses: Mapping[str, Mapping[str, Any]], axes: Axes | None = 
     )
     left = np.zeros(len(diagnoses))
     rows = np.arange(len(diagnoses))
-    for kind, (label, color, hatch) in KINDS.items():
+    for kind, label in MISTAKES.items():
+        color, hatch = STYLES[kind]
         parts = np.array([100 * (d["predictions"][kind] or 0.0) for d in diagnoses.values()])
         bars = axes.barh(
             rows, parts, left=left, color=color, hatch=hatch, edgecolor="white", linewidth=0.5,
@@ -150,7 +153,9 @@ def plot_characteristics(
             color=color_of(i), label=label_of(name),
         )  # fmt: skip
         if len(diagnoses) == 1:
-            axes.bar_label(bars, fmt="%.0f", fontsize=7, color=INK)
+            values = [diagnosis[group][bucket]["mAP"] for group, bucket in groups]
+            told = ["–" if value is None else f"{100 * value:.0f}" for value in values]
+            axes.bar_label(bars, told, fontsize=7, color=INK)
     low, high = first["lengths"]
     lengths = {"short": f"≤ {low:g} s", "medium": f"{low:g}–{high:g} s", "long": f"≥ {high:g} s"}
     ticks = [

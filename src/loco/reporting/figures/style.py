@@ -75,6 +75,12 @@ def plain(axes: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> No
     axes.set_axisbelow(True)
 
 
+def from_zero(axes: Axes) -> None:
+    """A vertical axis from 0 to a little above what was drawn: for what is never negative."""
+    top = axes.dataLim.y1
+    axes.set_ylim(0, 1.06 * top if top > 0 else 1)
+
+
 def legend(owner: Axes | Figure, **settings: Any) -> None:
     """A small legend without a frame, of axes or of a whole figure."""
     made = owner.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK} | settings)

@@ -51,8 +51,8 @@ def plot_windows(windows: Sequence[TargetWindows], title: str = "", levels: int 
     handles: list[Patch | Line2D] = [Patch(color=GRID, label="base window")]
     handles += [Line2D([], [], color=color_of(i), label=f"head {i + 1}") for i in range(heads)]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=heads + 1, frameon=False, fontsize=8,
-        labelcolor=INK,
+        handles=handles, loc="outside lower center", ncols=min(heads + 1, 3 * len(columns)),
+        frameon=False, fontsize=8, labelcolor=INK,
     )  # fmt: skip
     if title:
         figure.suptitle(title, fontsize=10, color=INK)

@@ -1,49 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Events in films</title>
-<link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #57606a; --line: #d0d7de; --paper: #fff; --lane: #f6f8fa }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --line: #343b44; --paper: #0d1117; --lane: #151b23 }
-}
-body { margin: 0 auto; max-width: 60rem; padding: 1rem; color: var(--ink); background: var(--paper);
-  font: 15px/1.4 system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif }
-header { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center }
-h1 { font-size: 1.1rem; margin: 0 }
-select { max-width: 24rem } select, button { font: inherit }
-#lanes { position: relative; margin: 1rem 0 .25rem; border-top: 1px solid var(--line) }
-.lane { position: relative; height: 1.6rem; border-bottom: 1px solid var(--line); background: var(--lane) }
-.lane span { position: absolute; left: .4rem; top: .15rem; color: var(--soft); font-size: .8rem;
-  pointer-events: none; z-index: 2; text-shadow: 0 0 3px var(--paper), 0 0 3px var(--paper) }
-.lane button { position: absolute; top: .2rem; height: 1.2rem; min-width: 3px; padding: 0; border: 0;
-  border-radius: 3px; cursor: pointer }
-.lane button:focus-visible, .lane button.now { outline: 2px solid var(--ink) }
-#head { position: absolute; top: 0; bottom: 0; width: 2px; background: #d1242f; pointer-events: none; z-index: 3 }
-#axis { display: flex; justify-content: space-between; color: var(--soft); font-size: .8rem }
-video { width: 100%; max-height: 60vh; background: #000; margin-top: .75rem }
-#now { min-height: 1.5rem; font-weight: 600 } .note { color: var(--soft); font-size: .85rem }
-#gone { border: 1px solid #d1242f; padding: .5rem .75rem; border-radius: 6px }
-</style>
-</head>
-<body>
-<header>
-  <h1>Events that are seen and heard</h1>
-  <label>film <select id="film"></select></label>
-  <label>least score <input id="least" type="range" min="0" max="1" step="0.01"> <output id="value"></output></label>
-</header>
-<div id="lanes" aria-label="events by class"></div>
-<div id="axis"></div>
-<p id="none" class="note" hidden>No event scores as much; lower the least score.</p>
-<video id="video" controls preload="metadata" playsinline></video>
-<p id="gone" hidden></p>
-<p id="now" aria-live="polite"></p>
-<p id="note" class="note"></p>
-<script type="application/json" id="data">@@DATA@@</script>
-<script>
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const [film, least, value, lanes, axis, none, video, gone, now, note] =
@@ -62,16 +16,18 @@ function length() {
 }
 
 function draw() {
-  value.textContent = Number(least.value).toFixed(2);
   lanes.replaceChildren();
   shown = [];
   const events = current.events.filter(e => e[3] >= least.value);
+  value.textContent = `${Number(least.value).toFixed(2)} · ${events.length} of ${current.events.length}`;
   for (const name of data.classes.filter(c => events.some(e => e[2] === c))) {
     const lane = document.createElement("div");
     lane.className = "lane";
     const label = document.createElement("span");
-    label.textContent = name;
-    lane.append(label);
+    label.textContent = label.title = name;
+    const track = document.createElement("div");
+    track.className = "track";
+    lane.append(label, track);
     for (const event of events.filter(e => e[2] === name)) {
       const [start, end, , score] = event;
       const bar = document.createElement("button");
@@ -81,14 +37,16 @@ function draw() {
       bar.title = `${name}, ${clock(start)}–${clock(end)}, score ${score.toFixed(2)}`;
       bar.setAttribute("aria-label", `jump to ${bar.title}`);
       bar.onclick = () => { video.currentTime = start; video.play().catch(() => {}); };
-      lane.append(bar);
+      track.append(bar);
       shown.push([event, bar]);
     }
     lanes.append(lane);
   }
-  const head = document.createElement("div");
+  const time = document.createElement("div"), head = document.createElement("div");
+  time.id = "time";
   head.id = "head";
-  lanes.append(head);
+  time.append(head);
+  lanes.append(time);
   axis.replaceChildren(...[0, .25, .5, .75, 1].map(part => {
     const tick = document.createElement("span");
     tick.textContent = clock(part * length());
@@ -103,7 +61,7 @@ function follow() {
   if (head) head.style.left = `${100 * time / length()}%`;
   const going = shown.filter(([e]) => e[0] <= time && time < e[1]);
   for (const [event, bar] of shown) bar.classList.toggle("now", going.some(([e]) => e === event));
-  const text = going.map(([e]) => `${e[2]} (${e[3].toFixed(2)})`).join(" · ");
+  const text = going.sort(([a], [b]) => b[3] - a[3]).map(([e]) => `${e[2]} (${e[3].toFixed(2)})`).join(" · ");
   if (now.textContent !== text) now.textContent = text;
 }
 
@@ -129,6 +87,3 @@ video.ontimeupdate = video.onseeked = follow;
 film.onchange = choose;
 least.oninput = draw;
 if (data.videos.length) choose();
-</script>
-</body>
-</html>

@@ -1,0 +1,89 @@
+"""What a command's words name on disk, looked for before anything slow is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from loco.errors import AnnotationError, CheckpointError, FeatureError, SettingError, VideoError
+
+
+def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_path") -> Path:
+    """A checkpoint file, or a run's folder: its newest `last.ckpt`.
+
+    Args:
+        path: of either.
+        best: in a folder, rather the newest `best.ckpt`, which is what a run tests.
+        setting: what errors call the path.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"{setting}={path}: expected a checkpoint or a run's folder")
+    tasks = sorted(file.parent.name for file in path.glob("checkpoints/*/best.ckpt"))
+    if best and tasks:
+        raise CheckpointError(
+            f"{setting}={path}: a training of several tasks; give the folder of one of them in it: "
+            + ", ".join(tasks)
+        )
+    for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt",):
+        found = sorted(path.rglob(name), key=lambda file: file.stat().st_mtime)
+        if found:
+            return found[-1]
+    raise CheckpointError(
+        f"{setting}={path}: no {'best.ckpt and no ' if best else ''}last.ckpt in this folder"
+    )
+
+
+def check_named_files(config: DictConfig) -> None:
+    """Refuse a composed configuration that lacks a value or names a file that is not there.
+
+    What reads the files checks more, and says more.
+
+    Raises:
+        LocoError: names the setting.
+    """
+    reading = "resume_sweep" not in config  # all commands but the training
+    wanted = ("ckpt_path",) if "data" in config else ("videos", "root")
+    for key in wanted if reading else ():
+        if OmegaConf.is_missing(config, key):
+            raise SettingError(f"{key}=… is needed; --help says more")
+    for path in checkpoint_paths(_value(config, "ckpt_path")):
+        find_checkpoint(path, best=reading)
+    if init_from := _value(config, "init_from"):
+        find_checkpoint(str(init_from), True, "init_from")
+    data, films = config.get("data") or {}, _value(config, "videos")
+    if "videos" in config and data and films is None and OmegaConf.is_missing(data, "root"):
+        raise SettingError("videos=…, or data.root=… of feature files, is needed; --help says more")
+    if not (reading or str(config.task).startswith("loco.runs.train.")):
+        return  # what measures, or a task of the user's own, may read none
+    annotations, root = _value(config, "data.annotations"), _value(config, "data.root")
+    makes = not reading and not {"generator", "sets"}.isdisjoint(data)
+    if root is not None and not makes and not Path(str(root)).is_dir():
+        raise FeatureError(f"data.root={root}: expected a folder of feature files, there is none")
+    if annotations is not None and not Path(str(annotations)).is_file():
+        raise AnnotationError(f"{annotations}: expected an annotation file, there is none")
+    if isinstance(films, str) and not Path(films).exists():
+        raise VideoError(f"videos={films}: expected a video, a folder or a list, there is none")
+
+
+def checkpoint_paths(given: Any) -> list[str]:
+    """The checkpoints or folders that `ckpt_path` names: none, one, or a list of them."""
+    if given is None:
+        return []
+    return [str(path) for path in given] if OmegaConf.is_list(given) else [str(given)]
+
+
+def _value(config: DictConfig, key: str) -> Any:
+    """A value; None where it is missing, or known only in the job itself."""
+    try:
+        return OmegaConf.select(config, key, throw_on_missing=False)
+    except OmegaConfBaseException:
+        return None

@@ -1,0 +1,237 @@
+"""Parts of a point-based detector: formulas as loops, and each in a net by its name."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from torch import Tensor
+
+from batches import GRID, events_of, make_batch, single, total
+from helpers import ROOT, compose_config
+from loco.detection.agreement import AgreementGate, soft_minimum
+from loco.detection.assignment import RangeAssigner, make_points
+from loco.detection.decoding import Decoding
+from loco.detection.heads import PointHead
+from loco.detection.losses import DetectionLoss, quality_loss
+from loco.detection.low_rank import LowRankHead
+from loco.detection.outputs import HeadOutputs
+from loco.detection.quality import QualityHead
+from loco.detection.varifocal import VarifocalLoss
+from loco.nn.top_down import TopDownFusion
+
+TRUTH = [events_of((0.5, 3.0, 0), (1.0, 9.0, 2), (2.0, 9.0, 1)), events_of((0.4, 2.9, 1))]
+K = 3
+
+
+def levels_of(lengths: tuple[int, ...] = (9, 5), dim: int = 6) -> list[tuple[Tensor, Tensor]]:
+    """Two levels of a pyramid, with NaN in the padding."""
+    torch.manual_seed(0)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    levels = []
+    for stride in (1, 2):
+        coarse = mask[:, ::stride]
+        x = torch.randn(*coarse.shape, dim)
+        levels.append((torch.where(coarse.unsqueeze(2), x, math.nan), coarse))
+    return levels
+
+
+def outputs_and_positives():
+    """Random outputs of a batch, and what its events make positive."""
+    torch.manual_seed(0)
+    batch = make_batch((30, 12), TRUTH)
+    points = make_points(30, (1, 2, 4))
+    mask = torch.cat([batch.mask[:, ::s] for s in (1, 2, 4)], 1)
+    positives = RangeAssigner()(points, batch.events, GRID, K)
+    shape = (2, len(points))
+    return torch.randn(*shape, K), torch.rand(*shape, K, 2) * 4, mask, points, positives
+
+
+def iou_of(predicted: Tensor, true: Tensor) -> float:
+    overlap = sum(min(p, t) for p, t in zip(predicted.tolist(), true.tolist(), strict=True))
+    return overlap / sum(max(p, t) for p, t in zip(predicted.tolist(), true.tolist(), strict=True))
+
+
+# -- heads and gates -------------------------------------------------------------------------------
+
+
+def test_a_soft_minimum_is_near_the_smallest_and_of_equals_their_value() -> None:
+    x = torch.tensor([[1.0, -2.0], [3.0, -2.0], [0.5, -2.0]])
+    for theta in (0.01, 1.0, 5.0):
+        for column, found in zip(x.T.tolist(), soft_minimum(x, theta).tolist(), strict=True):
+            mean = sum(math.exp(-value / theta) for value in column) / 3
+            expected = -theta * math.log(mean) if mean else min(column)
+            assert found == pytest.approx(expected, abs=1e-4)
+            assert min(column) - 1e-5 <= found <= sum(column) / 3 + 1e-5
+    assert soft_minimum(x, 0.01)[0].item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_either_stream_can_keep_a_class_down() -> None:
+    gate = AgreementGate(6, K)
+    levels = [(torch.cat([x, x], 2), mask) for x, mask in levels_of()]
+    mask = torch.cat([m for _, m in levels], 1)
+    logits = torch.randn(*mask.shape, K)
+    before = gate(logits, levels)
+    assert before.shape == logits.shape
+    assert before[mask].isfinite().all()
+    for head in (gate.visual, gate.audio):
+        with torch.no_grad():
+            head.last.bias[1] -= 30
+        after = gate(logits, levels)
+        assert (after[mask][:, 1] < before[mask][:, 1] - 5).all()
+        assert torch.equal(after[mask][:, [0, 2]], before[mask][:, [0, 2]])
+        with torch.no_grad():
+            head.last.bias[1] += 30
+
+
+def test_low_rank_boundaries_are_a_mixture_of_what_a_point_has() -> None:
+    torch.manual_seed(0)
+    head = LowRankHead(6, K, num_levels=2, rank=2)
+    head.scales.data.copy_(torch.tensor([1.0, 2.0]))
+    logits, offsets, mask = head(levels_of())
+    assert offsets.shape == (*logits.shape, 2)
+    at = 0
+    for (x, level_mask), scale in zip(levels_of(), (1.0, 2.0), strict=True):
+        pairs = head.regress(x, level_mask).unflatten(2, (3, 2))
+        for b, t in level_mask.nonzero().tolist():
+            for k in range(K):
+                mixed = pairs[b, t, 0] + sum(
+                    head.mixture[k, r] * pairs[b, t, r + 1] for r in range(2)
+                )
+                expected = (scale * mixed).clamp(min=0)
+                assert torch.allclose(offsets[b, at + t, k], expected, atol=1e-6)
+        at += x.shape[1]
+    same = LowRankHead(6, K, num_levels=2, rank=0)(levels_of())[1]
+    assert torch.equal(same[mask][:, 0], same[mask][:, 2])
+
+
+def test_top_down_adds_the_coarser_level_and_no_padding() -> None:
+    torch.manual_seed(0)
+    fusion = TopDownFusion(6, num_levels=2)
+    (fine, mask), (coarse, coarse_mask) = levels = levels_of()
+    (x, _), (last, _) = fusion(levels)
+    assert last is coarse
+    for b, t in mask.nonzero().tolist():
+        assert coarse_mask[b, t // 2]
+        added = fusion.layers[0](fusion.norms[0](coarse[b, t // 2]))
+        assert torch.allclose(x[b, t], fine[b, t] + added, atol=1e-6)
+    assert fusion(levels[:1] + levels[1:])[0][0][mask].isfinite().all()
+
+
+# -- quality ---------------------------------------------------------------------------------------
+
+
+def test_a_rating_is_another_output_of_the_same_head() -> None:
+    torch.manual_seed(0)
+    head = QualityHead(6, K, num_levels=2)
+    said = head(levels_of())
+    plain = HeadOutputs(*head.head(levels_of()))
+    assert said.quality is not None
+    assert said.quality.shape == said.mask.shape
+    assert torch.equal(said.logits[said.mask], plain.logits[plain.mask])
+    assert said.quality[said.mask].isfinite().all()
+
+
+def test_the_rating_learns_the_iou_of_its_own_segment() -> None:
+    _, offsets, mask, _, positives = outputs_and_positives()
+    quality = torch.randn(mask.shape, requires_grad=True)
+    for given in (offsets.requires_grad_(), offsets[:, :, 0].detach().requires_grad_()):
+        found = quality_loss(quality, given, mask, positives, torch.tensor(7.0))
+        expected = 0.0
+        for video, point, label, true in zip(*positives, strict=True):
+            if mask[video, point]:
+                own = given[video, point] if given.ndim == 3 else given[video, point, label]
+                iou, q = iou_of(own, true), quality[video, point].sigmoid().item()
+                expected -= iou * math.log(q) + (1 - iou) * math.log(1 - q)
+        assert found.item() == pytest.approx(expected / 7, rel=1e-4)
+        assert torch.autograd.grad(found, given, allow_unused=True)[0] is None
+
+
+def test_scores_are_multiplied_by_the_rating() -> None:
+    logits, offsets, mask, points, _ = outputs_and_positives()
+    quality = torch.randn(mask.shape)
+    durations = torch.tensor([GRID.end_seconds(n) for n in (30, 12)])
+    plain = Decoding(nms="none", max_segments=10**6)
+    for power in (0.5, 2.0):
+        rated = Decoding(nms="none", max_segments=10**6, score_power=power)
+        found = rated(logits, offsets, mask, points, quality, durations=durations, grid=GRID)
+        p = logits.sigmoid() * quality.sigmoid().unsqueeze(2) ** power
+        expected = plain(p.logit(), offsets, mask, points, durations=durations, grid=GRID)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.scores is not None
+            assert torch.allclose(ours.scores, theirs.scores, atol=1e-6)
+            assert ours.scores.max() <= 1
+    zero = Decoding(score_power=0.0)
+    unrated = Decoding()(logits, offsets, mask, points, durations=durations, grid=GRID)
+    rated_0 = zero(logits, offsets, mask, points, quality, durations=durations, grid=GRID)
+    assert torch.equal(unrated[0].scores, rated_0[0].scores)
+
+
+def test_varifocal_against_loops() -> None:
+    logits, offsets, mask, _, positives = outputs_and_positives()
+    criterion = VarifocalLoss(alpha=0.6, gamma=1.5, normalizer=5.0).eval()
+    plain = DetectionLoss(normalizer=5.0).eval()
+    found = criterion(logits, offsets, mask, positives)
+    q = torch.zeros_like(logits)
+    for video, point, label, true in zip(*positives, strict=True):
+        q[video, point, label] = iou_of(offsets[video, point, label], true)
+    expected = 0.0
+    for place in mask.nonzero().tolist():
+        for k in range(K):
+            target, p = q[*place, k].item(), logits[*place, k].sigmoid().item()
+            entropy = -target * math.log(p) - (1 - target) * math.log(1 - p)
+            expected += entropy * (target if target > 0 else 0.6 * p**1.5)
+    assert found["loss_cls"].item() == pytest.approx(expected / 5, rel=1e-4)
+    assert found["loss_reg"] == plain(logits, offsets, mask, positives)["loss_reg"]
+
+
+# -- in a net --------------------------------------------------------------------------------------
+
+PARTS = sorted(path.stem for path in (ROOT / "conf" / "part").glob("*.yaml"))
+OF_THE_NET = (
+    "agreement", "quality", "varifocal", "class_agnostic", "low_rank", "trident",
+    "center_sampling", "overlapping_ranges", "top_down",
+)  # fmt: skip
+
+
+def test_the_parts_of_the_net_are_among_those_of_the_config() -> None:
+    assert set(OF_THE_NET) < set(PARTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*OF_THE_NET, "[agreement,top_down,low_rank]"])
+def test_a_net_with_a_part_learns_and_sees_no_padding(name: str) -> None:
+    words = [f"part={name}", "model.dim=16", "model.heads=2", "model.drop_path=0", "output_dir=x"]
+    torch.manual_seed(0)
+    model = instantiate(
+        compose_config("train", words).model, visual_channels=6, audio_channels=5, num_classes=K
+    )
+    batch = make_batch((70, 40), TRUTH)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = total(model.losses(batch))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    model.eval()
+    together = model.detect(batch)
+    for b in range(2):
+        (by_itself,) = model.detect(single(batch, b))
+        assert len(by_itself) == len(together[b]) > 0
+        assert torch.allclose(by_itself.scores, together[b].scores, atol=1e-5)
+        assert (by_itself.scores <= 1).all()
+
+
+def test_default_heads_are_what_they_were() -> None:
+    """Of the class, so that a checkpoint without the setting builds the same net."""
+    torch.manual_seed(0)
+    config = compose_config("train", ["model.dim=16", "model.heads=2", "output_dir=x"])
+    model = instantiate(config.model, visual_channels=6, audio_channels=5, num_classes=K)
+    assert type(model.decoder.head) is PointHead
+    assert model.decoder.gate is None
+    assert model.decoder.neck is None
