@@ -5,7 +5,7 @@ It takes features and a mask, and answers with what the net says at each point; 
 grid and thresholds stand in it.
 
 loco export outputs/train/… --format torch -o net.pt2
-loco export outputs/train/… --format onnx -o net.onnx --steps 512
+loco export outputs/train/… --format torch -o long.pt2 --steps 512
 """
 
 from __future__ import annotations
