@@ -96,8 +96,9 @@ class Composition:
             options = self.options(override.key_or_group)
             if options and override.is_choice_sweep():
                 for value in override.sweep_string_iterator():
-                    if value.strip("'\"") not in (*options, "null"):
-                        raise SettingError(self._no_option(override.key_or_group, value))
+                    for option in value.strip("[]").split(","):  # several at once are a list
+                        if option.strip(" '\"") not in (*options, "null", ""):
+                            raise SettingError(self._no_option(override.key_or_group, option))
             elif not options and (told := self._unknown_key(override, config)):
                 raise SettingError(told)
 
