@@ -31,6 +31,8 @@ WORDS = {
     "predict ckpt_path=x min_scor=1": "did you mean min_score?",
     "extract extractor=light": "did you mean lite?",
     "train --config-dir nowhere": "--config-dir nowhere: expected a folder",
+    "train attention=null": "attention=null: Hydra takes no null for a group; ~attention leaves",
+    "train -m attention=null,cdp": "attention=null,cdp: Hydra takes no null for a group; ~atten",
     "train modle=loco --help": "did you mean model?",
 }  # fmt: skip
 
@@ -123,6 +125,6 @@ def test_help_shows_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_several_options_at_once_are_one_value_of_a_sweep() -> None:
-    words = ["part=none,[mismatch,agreement],null"]
+    words = ["part=none,[mismatch,agreement]"]
     config = Composition("train", words, config_folder(), sweep=True).config
     assert not config.data.augment  # what is swept is not in it

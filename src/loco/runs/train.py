@@ -138,8 +138,8 @@ def fit(
     """Train, or go on with it; an interruption stays one."""
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
-    except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
-        if trainer.interrupted:
+    except SystemExit as end:  # Lightning's answer to Ctrl-C; or a launcher's, see `Interruption`
+        if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from end
         raise
 
