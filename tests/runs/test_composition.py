@@ -25,6 +25,7 @@ WORDS = {
     "train trainer.profiler=simple": "has a +: +trainer.profiler=simple)",
     "train +seed=3": "seed is there already; leave out the +",
     "train attention=cdp,fixed": "need -m, a job each; a list is attention=[cdp,fixed]",
+    "train -m part=none,[mismatch,agreemet]": "no such option; did you mean agreement?",
     "train -m sed=0,1": "did you mean seed?",
     "evaluate ckpt_pth=x": "did you mean ckpt_path?",
     "predict ckpt_path=x min_scor=1": "did you mean min_score?",
@@ -121,3 +122,9 @@ def test_help_shows_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     assert "* loco  " in page
     assert "  # width of each stream\n  dim: 512" in page
     assert "    # 1536 channels\n    visual: ['{id}_one_peace_video_finetune.npy']" in page
+
+
+def test_several_options_at_once_are_one_value_of_a_sweep() -> None:
+    words = ["part=none,[mismatch,agreement]"]
+    config = Composition("train", words, config_folder(), sweep=True).config
+    assert not config.data.augment  # what is swept is not in it

@@ -98,8 +98,9 @@ class Composition:
                 for value in override.sweep_string_iterator():
                     if value == "null":
                         raise SettingError(_no_null(override))
-                    if value.strip("'\"") not in options:
-                        raise SettingError(self._no_option(override.key_or_group, value))
+                    for option in value.strip("[]").split(","):  # several at once are a list
+                        if option.strip(" '\"") not in options:
+                            raise SettingError(self._no_option(override.key_or_group, option))
             elif not options and (told := self._unknown_key(override, config)):
                 raise SettingError(told)
 
