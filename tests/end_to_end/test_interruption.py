@@ -136,13 +136,17 @@ def test_slurm_queues_a_job_again_and_it_goes_on(
 def test_submitit_queues_a_job_again_and_it_goes_on(
     whole: Path, synthetic_root: Path, tmp_path: Path
 ) -> None:
-    """By its local executor, which has the same handler as the one of SLURM."""
+    """By its local executor, which has the same handler as the one of SLURM.
+
+    SLURM itself counts the starts; here the count is there from the first one, which finds no
+    checkpoint to go on from.
+    """
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     stop = "+callbacks.stop={_target_: helpers.SignalAt, name: SIGUSR2, epoch: 1, batch: 0}"
     done = run_loco(
         "train", "-m", "hydra/launcher=submitit_local", f"data.root={synthetic_root}", *SETTINGS,
         stop, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=job", cwd=tmp_path,
-        PYTHONPATH=os.pathsep.join([*filter(None, sys.path)]),
+        PYTHONPATH=os.pathsep.join([*filter(None, sys.path)]), SLURM_RESTART_COUNT="1",
     )  # fmt: skip
     assert done.code == 0, done.out
     (log,) = (tmp_path / "sweep").rglob("*_log.err")
