@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from helpers import count, inside, open_page
+from loco.cli import main
 from loco.sweeps.report import write_sweep_report
 from loco.sweeps.summary import label, mean_metrics, row_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Job, Row, Table
@@ -76,18 +77,22 @@ def test_a_sweep_without_results(tmp_path: Path) -> None:
     assert "<svg" not in text
 
 
-def test_what_cannot_be_drawn_costs_its_chart(rows: list[Row], tmp_path: Path) -> None:
-    """A damaged log and a damaged diagnosis; the rest is there, and the page says what is not."""
+def test_what_cannot_be_drawn_costs_its_chart(
+    rows: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged diagnosis, a damaged log; the rest is there, and the page says what is not."""
     first, second = (row.finished[0].folder for row in rows)
-    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
     metrics = json.loads((second / "metrics.json").read_text())
     (second / "metrics.json").write_text(json.dumps(metrics | {"diagnosis": {"tiou": 0.5}}))
+    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
     page = write_sweep_report(Table(rows, MAP_COLUMNS), tmp_path / "page.html", "sweep")
     text = html.unescape(page.read_text("utf-8"))
     assert text.count("<svg") == 5  # mAP, and the four curves of the other row
     assert f"No curves of attention={NAMES[0]}, w=8: " in text
     assert "No chart of mistakes: KeyError" in text
-    assert "could not convert string to float" in text
+    assert main(["tabulate", str(first)]) == 0
+    assert main(["tabulate", str(first), "--column", "lcc/sigma"]) == 1
+    assert "metrics.csv: expected the log of a CSV logger" in capsys.readouterr().err
 
 
 def test_what_the_sweep_was(rows: list[Row], tmp_path: Path) -> None:

@@ -84,11 +84,10 @@ class Job:
 
     def result(self, name: str) -> float:
         """A number that it left: a metric, a cost, or the last value of a curve; else NaN."""
-        if name in self.results:
-            return self.results[name]
-        if name in self.cost:
-            return self.cost[name]
-        return self.last_logged.get(name, math.nan)  # read only where it is needed
+        for numbers in ("results", "cost", "last_logged"):  # each is read where it is needed
+            if name in (found := getattr(self, numbers)):
+                return float(found[name])
+        return math.nan
 
     def value(self, key: str) -> str:
         """A setting, whether an override or a default; the same text for the same value."""
