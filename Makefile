@@ -99,4 +99,4 @@ docs-figures: install
 	$(BIN)/python -m docs.draw_figures $(RUN)
 
 clean:
-	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	rm -rf .venv build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

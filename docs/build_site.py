@@ -126,8 +126,8 @@ def lay_out(stage: Path, *, run_notebooks: bool) -> None:
         if source.suffix == ".ipynb":
             text = notebook_page(source, file, run=run_notebooks)
         else:
-            text = source.read_text("utf-8")
-        file.write_text(formulas(linked(text, source)), "utf-8")
+            text = linked(source.read_text("utf-8"), source)
+        file.write_text(formulas(text), "utf-8")
     for page, (title, line, names) in API.items():
         file = target / "api" / f"{page}.md"
         file.parent.mkdir(exist_ok=True)
@@ -226,7 +226,7 @@ def notebook_page(path: Path, file: Path, *, run: bool) -> str:
     parts, figures = [], 0
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            parts.append(cell.source)
+            parts.append(linked(cell.source, path))
             continue
         parts.append(f"```python\n{cell.source}\n```")
         for output in cell.get("outputs", []):
@@ -239,7 +239,7 @@ def notebook_page(path: Path, file: Path, *, run: bool) -> str:
             elif "text/markdown" in data:
                 parts.append(data["text/markdown"])
             elif text := output.get("text") or data.get("text/plain"):
-                printed = text.replace(str(ROOT), "…").rstrip()
+                printed = re.sub(r"\x1b\[[\d;]*m", "", text).replace(str(ROOT), "…").rstrip()
                 parts.append(f"```text\n{printed}\n```")
     return "\n\n".join(parts) + "\n"
 

@@ -72,7 +72,8 @@ def test_the_site_is_built(tmp_path: Path) -> None:
     figures = list((tmp_path / "site" / "notebooks").glob("*.png"))
     assert len(figures) >= 20
     text = (tmp_path / "site" / "api" / "loco.html").read_text("utf-8")
-    assert "Detections in the features of one video" in text or "detect_arrays" in text
+    assert all(f".{name}" in text for name in loco.__all__)
+    assert "<math" in (tmp_path / "site" / "method.html").read_text("utf-8")
 
 
 @pytest.mark.slow

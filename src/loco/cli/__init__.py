@@ -22,6 +22,7 @@ COMMANDS = {
     "convert": "an annotation file from ELAN, Audacity, VIA or a table",
     "describe": "what an annotation file holds, and which settings suit it",
     "models": "the systems that there are, with their size and what they cost",
+    "fetch": "UnAV-100 from its authors, checked and in its place",
     "train": "train a detector and test its best checkpoint; with -m a sweep",
     "search": "search settings by the validation mAP, with Optuna",
     "evaluate": "repeat the test of a checkpoint, or test it on other data",
@@ -30,6 +31,7 @@ COMMANDS = {
     "score": "the mAP of anybody's predictions, compared",
     "report": "a finished run as a page to look at",
     "figure": "a figure of finished runs for a paper: .pdf, .svg, .png",
+    "export": "the net of a run as a file for plain torch or ONNX",
     "tabulate": "the results of sweeps as a table",
     "dashboard": "a W&B workspace for the project's runs",
 }
