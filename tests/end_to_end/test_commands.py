@@ -131,9 +131,9 @@ def test_mlflow_is_an_extra(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_mlflow_has_the_curves(tiny: Composer, tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
-    store = f"logger.mlflow.tracking_uri=file:{tmp_path / 'mlruns'}"
-    train(tiny("logger=mlflow", store, "trainer.max_epochs=1"))
-    client = mlflow.MlflowClient(f"file:{tmp_path / 'mlruns'}")
+    store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    train(tiny("logger=mlflow", f"logger.mlflow.tracking_uri={store}", "trainer.max_epochs=1"))
+    client = mlflow.MlflowClient(store)
     (run,) = client.search_runs([client.get_experiment_by_name("loco").experiment_id])
     assert run.info.run_name == "run"
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -87,8 +87,10 @@ def mlflow_logger(folder: str | Path, **settings: Any) -> Any:
 
     try:
         return MLFlowLogger(**{"run_name": Path(folder).name} | settings)
-    except ModuleNotFoundError:
-        raise LocoError("logger=mlflow needs MLflow: pip install 'loco-dave[mlflow]'") from None
+    except ModuleNotFoundError as error:  # also of what MLflow itself needs for its data base
+        raise LocoError(
+            f"logger=mlflow needs MLflow: pip install 'loco-dave[mlflow]' ({error})"
+        ) from None
 
 
 def build_loggers(config: DictConfig) -> list[Any]:

@@ -15,8 +15,8 @@ class Trainer(lightning.Trainer):
     """Trains, validates and tests.
 
     Args:
-        compile: let `torch.compile` fuse the operations of the training losses, which takes a
-            minute or more at the start. Validation, test and prediction stay as they are.
+        compile: let `torch.compile` fuse the operations of the training losses, which takes
+            minutes at the start. Validation, test and prediction stay as they are.
         **settings: of Lightning's trainer.
 
     Raises:
