@@ -35,6 +35,10 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGE = ROOT / "build" / "site"
 SETTINGS = ROOT / "docs" / "zensical.toml"
 STRICT = re.compile(r"griffe: |Warning:|Error:")
+MADE = (
+    "*Its outputs were made with this site, on a small training: they show how the figures are made "
+    "and read, not how good a model can be.*"
+)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 API: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -223,8 +227,11 @@ def notebook_page(path: Path, file: Path, *, run: bool) -> str:
             client.execute(env=made | dict(os.environ))
         except CellExecutionError as error:
             raise SiteError(f"{path}: {error}") from None
-    parts, figures = [], 0
+    parts: list[str] = []
+    figures = 0
     for cell in notebook.cells:
+        if len(parts) == 1 and run:
+            parts.append(MADE)
         if cell.cell_type == "markdown":
             parts.append(linked(cell.source, path))
             continue
