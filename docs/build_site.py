@@ -36,8 +36,8 @@ STAGE = ROOT / "build" / "site"
 SETTINGS = ROOT / "docs" / "zensical.toml"
 STRICT = re.compile(r"griffe: |Warning:|Error:")
 MADE = (
-    "*Its outputs were made with this site, on a small training: they show how the figures are made "
-    "and read, not how good a model can be.*"
+    "*Its outputs were made with this site, on a small training: they show how the figures are "
+    "made and read, not how good a model can be.*"
 )
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
