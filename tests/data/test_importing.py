@@ -74,6 +74,10 @@ def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
     assert [len(read.split(name)) for name in ("train", "validation", "test")] == [12, 4, 4]
     assert content == annotation_file(list(reversed(marks)), durations, (0.6, 0.2, 0.2))
     assert content != annotation_file(marks, durations, (0.6, 0.2, 0.2), seed=1)
+    for count in (3, 4, 5):
+        few = annotation_file([], {f"v{i}": 1.0 for i in range(count)}, (0.9, 0.05, 0.05))
+        subsets = [video["subset"] for video in few["database"].values()]
+        assert sorted(subsets) == ["test", *["train"] * (count - 2), "validation"]
 
 
 @pytest.mark.parametrize(("name", "text", "told"), [

@@ -40,10 +40,12 @@ def test_what_a_run_was_started_with_counts_again(tmp_path: Path) -> None:
         tmp_path / "run", "seed=3", "attention=fixed", "+trainer.limit_train_batches=2",
         "++model.dim=32", "~callbacks.progress", "callbacks.ema=null",
         "optimizer.lr=0.5", "experiment=lambda",
+        "+data.generator.num_classes=4",  # as it had to be given before it had a default
     )  # fmt: skip
     now = ["optimizer.lr=0.25", "trainer.limit_train_batches=3", "callbacks.ema.decay=0.5"]
     config, told = composed(f"ckpt_path={run}", *now, cwd=tmp_path)
     assert config["seed"] == 3
+    assert config["data"]["generator"]["num_classes"] == 4
     assert config["attention"]["window_size"] == 8
     assert config["model"]["dim"] == 32
     assert "progress" not in config["callbacks"]

@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf.errors import OmegaConfBaseException
 
-from clips import flash, steady, tone, write_clip
+from clips import flash, real_film, steady, tone, write_clip
 from helpers import QUIET, ROOT, TINY_MODEL, compose_config
 from loco.errors import (
     CheckpointError,
@@ -93,6 +93,17 @@ def test_films_in_subtitles_out(trained: Path, tmp_path: Path) -> None:
     assert set(found) == {"holiday.2026"}
     assert " --> " in (tmp_path / "out/srt/holiday.2026.srt").read_text()
     assert found["holiday.2026"].segments.max() <= 5  # the film's length, not the last window's
+
+
+def test_a_real_film(trained: Path, tmp_path: Path) -> None:
+    """By the encoders of the checkpoint; 720 lines and six channels of sound become features."""
+    film = real_film()
+    words = [f"videos={film}", "formats=[html,srt]"]
+    found = predict(prediction(trained, tmp_path / "out", *words))
+    assert set(found) == {"bigbuckbunny"}
+    assert found["bigbuckbunny"].segments.max() <= 5.32
+    page = (tmp_path / "out/predictions.html").read_text("utf-8")
+    assert "datasets/data/bigbuckbunny.mp4" in page  # browsers play it as it is
 
 
 def test_a_page_and_captions_of_films_alone(trained: Path, tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ import torch
 from omegaconf import OmegaConf
 
 from clips import flash, steady, tone, write_clip
-from helpers import compose_config, count, open_page
+from helpers import compose_config, count, open_page, run_loco
 from loco.cli import main
 from loco.data.annotations import read_annotations
 from loco.reporting.report import write_report
 from loco.reporting.videos import choose, find_film
+from loco.runs.evaluate import evaluate
 from loco.runs.results import detailed_metrics, json_number, predictions_json, write_json
 from loco.structures import Events
 
@@ -144,6 +145,25 @@ def test_films_are_found_and_missed(tmp_path: Path, capsys: pytest.CaptureFixtur
         "path": "../my films #1/v1.webm", "src": "../my%20films%20%231/v1.webm"
     }  # fmt: skip
     assert [video["film"] for video in videos].count(None) == len(videos) - 1
+
+
+def test_an_evaluation_shows_films(finished_run: Path, tmp_path: Path) -> None:
+    words = [
+        f"ckpt_path={finished_run}",
+        f"output_dir={tmp_path / 'out'}",
+        "trainer.accelerator=cpu",
+    ]
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "test_00001.mp4").touch()
+    evaluate(compose_config("evaluate", [*words, f"video_root={tmp_path / 'films'}"]))
+    text = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "<h1>LoCo on synthetic, tested again</h1>" in text
+    assert "../films/test_00001.mp4" in text
+    assert "Learning rate" not in text
+    done = run_loco("evaluate", *words, "video_root=nowhere", cwd=tmp_path)
+    assert done.code == 1
+    assert "video_root=nowhere: expected a folder with films, there is none" in done.out
+    assert "Traceback" not in done.out
 
 
 def test_the_best_and_the_worst_are_among_those_shown(tmp_path: Path) -> None:

@@ -183,10 +183,10 @@ def test_each_job_has_a_run_of_its_own_whatever_ended_the_one_before(
 ) -> None:
     """In one process, as the jobs of a sweep: an exception, Ctrl-C, a fault in the results."""
     common = ["logger=wandb", "logger.wandb.offline=true", "callbacks.wandb.num_videos=0"]
-    stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 1}"
+    stop = "+callbacks.stop={_target_: helpers.StopAfter, epoch: 0}"
     with pytest.raises(Stopped):
         train(tiny(*common, stop, output="stopped"))
-    interrupt = "+callbacks.stop={_target_: helpers.InterruptAfter, epoch: 1}"
+    interrupt = "+callbacks.stop={_target_: helpers.InterruptAfter, epoch: 0}"
     with pytest.raises(KeyboardInterrupt):
         train(tiny(*common, interrupt, output="interrupted"))
     (tmp_path / "faulty" / "metrics.json.part").mkdir(parents=True)

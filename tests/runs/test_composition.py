@@ -30,6 +30,8 @@ WORDS = {
     "predict ckpt_path=x min_scor=1": "did you mean min_score?",
     "extract extractor=light": "did you mean lite?",
     "train --config-dir nowhere": "--config-dir nowhere: expected a folder",
+    "train attention=null": "attention=null: Hydra takes no null for a group; ~attention leaves",
+    "train -m attention=null,cdp": "attention=null,cdp: Hydra takes no null for a group; ~atten",
     "train modle=loco --help": "did you mean model?",
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -76,19 +77,84 @@ def test_a_sweep_without_results(tmp_path: Path) -> None:
     assert "<svg" not in text
 
 
-def test_what_cannot_be_drawn_costs_its_chart(rows: list[Row], tmp_path: Path) -> None:
-    """A damaged log and a damaged diagnosis; the rest is there, and the page says what is not."""
+def test_what_cannot_be_drawn_costs_its_chart(
+    rows: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A damaged diagnosis, a damaged log; the rest is there, and the page says what is not."""
     first, second = (row.finished[0].folder for row in rows)
-    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
     metrics = json.loads((second / "metrics.json").read_text())
     (second / "metrics.json").write_text(json.dumps(metrics | {"diagnosis": {"tiou": 0.5}}))
-    page = tmp_path / "page.html"
-    assert main(["tabulate", str(first.parent), "--html", str(page)]) == 0
-    text = page.read_text("utf-8")
-    assert text.count("<svg") == 3  # mAP, and the curves of the other row
+    (first / "logs" / "metrics.csv").write_text("step,val/mAP\nnone,<b>\n")
+    page = write_sweep_report(Table(rows, MAP_COLUMNS), tmp_path / "page.html", "sweep")
+    text = html.unescape(page.read_text("utf-8"))
+    assert text.count("<svg") == 5  # mAP, and the four curves of the other row
+    assert f"No curves of attention={NAMES[0]}, w=8: " in text
     assert "No chart of mistakes: KeyError" in text
-    assert "No curves of" in text
-    assert "could not convert string to float" in text
+    assert main(["tabulate", str(first)]) == 0
+    assert main(["tabulate", str(first), "--column", "lcc/sigma"]) == 1
+    assert "metrics.csv: expected the log of a CSV logger" in capsys.readouterr().err
+
+
+def test_what_the_sweep_was(rows: list[Row], tmp_path: Path) -> None:
+    """Its command, when and on what it ran, and what all jobs share; secrets are not told."""
+    start = {"command": "loco train -m attention=cdp,none", "device": "cpu", "git": "0123456789ab",
+             "began": "2026-11-25T23:12:57+00:00"}  # fmt: skip
+    for i, row in enumerate(rows):
+        for job in row.finished:
+            overrides = [f"attention={i}", f"seed={job.seed}", "model.dim=16", "data.root=here"]
+            notes = job.folder / ".hydra"
+            (notes / "overrides.yaml").write_text(json.dumps([*overrides, "x.api_key=s3cr"]))
+            config = {"seed": int(job.seed), "model": {"dim": 16, "heads": 2}, "attention": i}
+            (notes / "config.yaml").write_text(json.dumps(config))
+            choices = {"model": "loco_small", "attention": str(i)}
+            hydra = {"hydra": {"runtime": {"choices": choices}}}
+            (notes / "hydra.yaml").write_text(json.dumps(hydra))
+            (job.folder / "provenance.json").write_text(json.dumps({"starts": [start]}))
+    fresh = [Row({"attention": name}, [Job(j.folder) for j in row.finished], row.failed)
+             for name, row in zip(NAMES, rows, strict=True)]  # fmt: skip
+    page = write_sweep_report(Table(fresh, MAP_COLUMNS), tmp_path / "sweep.html", "a sweep")
+    text = page.read_text("utf-8")
+    assert text.count("<pre>loco train -m attention=cdp,none</pre>") == 1
+    facts = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", text))
+    assert facts == {"jobs": "4 finished, 1 failed", "began": "2026-11-25 23:12",
+                     "device": "cpu", "commit": "0123456789"}  # fmt: skip
+    fixed, _, every = text.partition("All settings")
+    shared = dict(re.findall(r'<tr><th scope="row">(.*?)</th><td>(.*?)</td></tr>',
+                             fixed.partition("What all jobs share")[2]))  # fmt: skip
+    assert shared == {"model": "loco_small", "model.dim": "16", "x.api_key": "HIDDEN"}
+    assert '<tr><th scope="row">model.heads</th><td>2</td></tr>' in every
+    assert "s3cr" not in text
+
+
+@pytest.mark.slow
+def test_the_table_is_sorted_by_a_click(browser: Any, rows: list[Row], tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    for value, job in zip(
+        (0.05, 0.05, 0.2, 0.2), [j for r in rows for j in r.finished], strict=True
+    ):
+        metrics = json.loads((job.folder / "metrics.json").read_text()) | {"mAP": value}
+        (job.folder / "metrics.json").write_text(json.dumps(metrics))
+    rows.append(Row({"attention": "later", "w": "16"}, unfinished=2))
+    page = write_sweep_report(Table(rows, MAP_COLUMNS), tmp_path / "sweep.html", "sweep")
+    open_page(browser, page)
+
+    def order() -> list[str]:
+        found = browser.find_elements(By.CSS_SELECTOR, "#h-table ~ div tbody th")
+        return [element.text for element in found]
+
+    first, last = (
+        browser.find_elements(By.CSS_SELECTOR, "#h-table ~ div th .sort")[i] for i in (0, -1)
+    )
+    last.click()
+    assert order() == ["cdp", NAMES[0], "later"]  # the best first, none last
+    last.send_keys(Keys.ENTER)
+    assert order() == [NAMES[0], "cdp", "later"]
+    first.click()
+    assert order() == sorted(order(), key=str.casefold)
+    assert count(browser, "th[aria-sort]") == 1
+    assert browser.get_log("browser") == []
 
 
 @pytest.mark.slow

@@ -94,6 +94,7 @@ def test_streamed_as_the_whole(made: dict[str, Path]) -> None:
 def test_the_first_line_says_that_nothing_was_checked(
     made: dict[str, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
+    (made["folder"] / "clips" / "notes.pdf").write_text("no film, which is told, too")
     with caplog.at_level(logging.INFO, "loco"):
         extract(config(made["folder"], made))  # all are there
     assert caplog.messages[0].startswith(

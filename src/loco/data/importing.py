@@ -64,6 +64,8 @@ def annotation_file(
 ) -> dict[str, Any]:
     """The events in UnAV-100's form, the videos divided among the subsets by chance.
 
+    No subset whose part is above 0 is left without a video, if there are three.
+
     Args:
         marks: of all videos.
         durations: seconds, by id; a video without a mark is one without events.
@@ -89,6 +91,9 @@ def annotation_file(
     names = sorted(durations)
     order = np.random.default_rng(seed).permutation(len(names))
     first, second = (round(part * len(names)) for part in (parts[0], parts[0] + parts[1]))
+    if min(parts) > 0 and len(names) >= 3:  # of few videos each part gets one, too
+        second = min(max(second, 2), len(names) - 1)
+        first = min(max(first, 1), second - 1)
     subsets = {
         names[video]: "train" if place < first else "validation" if place < second else "test"
         for place, video in enumerate(order)

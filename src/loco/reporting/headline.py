@@ -43,7 +43,8 @@ def headline(run: RunFolder) -> Headline:
     data = run.choices.get("data") or _data_name(run)
     title = f"{model} on {data}"
     if run.evaluated:
-        title = f"{title}, tested on {run.config.data.get('test_split') or 'test'}"
+        split = run.config.data.get("test_split") or "test"
+        title = f"{title}, tested again" if split == "test" else f"{title}, tested on {split}"
     words = [word for word in run.overrides if not _unsaid(split_override(word)[0])]
     more = len(words) - SHOWN
     return Headline(title, words[:SHOWN] + ([f"and {more} more"] if more > 0 else []), _facts(run))

@@ -65,7 +65,7 @@ class Composition:
             config = self._compose(self.words)
             if self.sweep:
                 self._check_swept(config)
-        except (HydraException, OmegaConfBaseException) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise SettingError(self._complaint(error)) from error
         return config
 
@@ -96,7 +96,9 @@ class Composition:
             options = self.options(override.key_or_group)
             if options and override.is_choice_sweep():
                 for value in override.sweep_string_iterator():
-                    if value.strip("'\"") not in (*options, "null"):
+                    if value == "null":
+                        raise SettingError(_no_null(override))
+                    if value.strip("'\"") not in options:
                         raise SettingError(self._no_option(override.key_or_group, value))
             elif not options and (told := self._unknown_key(override, config)):
                 raise SettingError(told)
@@ -113,6 +115,8 @@ class Composition:
             word, (key, _, value) = several[0].input_line, str(several[0].input_line).partition("=")
             return f"{word}: several values need -m, a job each; a list is {key}=[{value}]"
         chosen = [o for o in overrides if self.options(o.key_or_group) and not o.package]
+        if null := [o for o in chosen if not o.is_delete() and o.value() is None]:
+            return _no_null(null[0])
         try:
             config = self._compose([str(o.input_line) for o in chosen])
         except (HydraException, OmegaConfBaseException):
@@ -150,6 +154,11 @@ class Composition:
         hint = f"did you mean {' or '.join(meant)}? There" if meant else "there"
         more = "" if "hydra/" not in group else "; more come with pip install 'loco-dave[sweep]'"
         return f"{group}={option}: no such option; {hint} are {', '.join(options)}{more}"
+
+
+def _no_null(override: Override) -> str:
+    group = override.key_or_group
+    return f"{override.input_line}: Hydra takes no null for a group; ~{group} leaves it out"
 
 
 def closest(name: str, known: Iterable[str], most: int = 2) -> list[str]:

@@ -17,7 +17,7 @@ from rich.table import Table
 from loco.data.extraction import Extraction
 from loco.data.features import FeatureStore
 from loco.errors import CheckpointError, IncompleteError, SettingError, VideoError, check_number
-from loco.runs.results import show
+from loco.runs.results import counted, show
 from loco.runs.settings import check_numbers
 from loco.runs.streams import console
 from loco.runs.trusted import build_trusted
@@ -51,11 +51,12 @@ def extract(config: DictConfig) -> Summary:
         check_number("compare_bound", config.compare_bound, low=0)
     except ValueError as error:
         raise SettingError(str(error)) from None
-    videos = take_shard(videos_of_config(config), config.shard)
     extractor: Extractor = instantiate(config.extractor, on_no_audio=config.on_no_audio)
+    tell_unchecked(extractor)
+    videos = take_shard(videos_of_config(config), config.shard)
     extractor.to(config.device)
     summary = run_extraction(config, videos, root, extractor, _plain(config.extractor))
-    log.info("%s: %d videos made, %d were there", root, len(summary.made), len(summary.kept))
+    log.info("%s: made %d, there already %d", root, len(summary.made), len(summary.kept))
     if summary.made:
         show(summary_table(summary))
     if config.compare is not None and (used := [*summary.made, *summary.kept]):
@@ -152,6 +153,7 @@ def extract_for_checkpoint(
         raise CheckpointError(
             f"{file}: trained on the grid {grid}, the extractor has another: {made.described}"
         )
+    tell_unchecked(extractor)
     extractor.to(config.device)
     root = Path(config.output_dir) / "features"
     summary = run_extraction(config, videos_of_config(config), root, extractor, plain)
@@ -179,6 +181,16 @@ def videos_of_config(config: DictConfig) -> dict[str, Path]:
     return find_videos(given, config.recursive)  # type: ignore[arg-type]
 
 
+def tell_unchecked(extractor: Extractor) -> None:
+    """Say first of all which nets were ported without published features to check them by."""
+    if extractor.unchecked:
+        log.warning(
+            "what %s give here was not checked against published features, as no weights could be "
+            "had; compare=FOLDER of `loco extract` does so",
+            ", ".join(dict.fromkeys(extractor.unchecked)),
+        )
+
+
 def run_extraction(
     config: DictConfig,
     videos: Mapping[str, Path],
@@ -187,13 +199,7 @@ def run_extraction(
     plain: dict[str, Any],
 ) -> Summary:
     """Extract with a progress bar; warnings are told."""
-    if extractor.unchecked:
-        log.warning(
-            "what %s give here was not checked against published features, as no weights could be "
-            "had; compare=FOLDER of `loco extract` does so",
-            ", ".join(dict.fromkeys(extractor.unchecked)),
-        )
-    log.info("%d videos → %s", len(videos), root)
+    log.info("%s → %s", counted(len(videos), "video"), root)
     columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                TextColumn("{task.fields[film]}"))  # fmt: skip
     shown = sys.stderr.isatty()
@@ -217,7 +223,7 @@ def summary_table(summary: Summary) -> Table:
     """CPU seconds that a minute of video took, by stage."""
     minutes = summary.film_seconds / 60
     table = Table(
-        title=f"{len(summary.made)} videos, {minutes:.1f} minutes",
+        title=f"{counted(len(summary.made), 'video')}, {minutes:.1f} minutes",
         caption="CPU seconds of all threads; stages run side by side",
     )
     table.add_column("stage")

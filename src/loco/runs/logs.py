@@ -49,10 +49,13 @@ def read_log(path: str | Path) -> dict[str, Curve]:
     for row in rows:
         if "step" not in row:
             raise LocoError(f"{path}: expected the log of a CSV logger, it has no column 'step'")
-        place = float(row["step"] or "nan"), float(row.get("epoch") or "nan")
-        for name, value in row.items():
-            if name not in ("step", "epoch") and value:
-                columns.setdefault(name, []).append((*place, float(value)))
+        try:
+            place = float(row["step"] or "nan"), float(row.get("epoch") or "nan")
+            for name, value in row.items():
+                if name not in ("step", "epoch") and value:
+                    columns.setdefault(name, []).append((*place, float(value)))
+        except (TypeError, ValueError) as error:
+            raise LocoError(f"{path}: expected the log of a CSV logger: {error}") from None
     for name in [name for name in columns if name.startswith("epoch/")]:
         columns.setdefault(name.removeprefix("epoch/"), columns[name])
     return {name: Curve(*np.array(points).T) for name, points in sorted(columns.items())}

@@ -19,7 +19,7 @@ from loco.runs.extract import check_on_damage, extract_for_checkpoint, videos_of
 from loco.runs.player import write_captioned, write_page
 from loco.runs.processes import num_processes
 from loco.runs.provenance import noting
-from loco.runs.results import detections_table, show, tell_incomplete
+from loco.runs.results import counted, detections_table, show, tell_incomplete
 from loco.runs.settings import check_numbers, merged_data
 from loco.runs.trusted import build_trusted
 from loco.structures import Events
@@ -111,7 +111,7 @@ def _write(
     empty = sum(not len(events) for events in shown.values())
     none = f", {empty} of them without any of score {config.min_score:g}" if empty else ""
     for path in written:
-        log.info("%s: detections of %d videos%s", path, len(shown), none)
+        log.info("%s: detections of %s%s", path, counted(len(shown), "video"), none)
     if shown and empty == len(shown):
         log.warning("nothing scores min_score=%g or more; %s", config.min_score, _best(detections))
     return shown

@@ -180,6 +180,11 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return f"{100 * fraction:.{digits}f}"
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things, such as "1 video"."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def detections_table(
     video_id: str, events: Events, class_names: Sequence[str], max_rows: int = 10
 ) -> Table:

@@ -91,8 +91,14 @@ def resumed_words(words: Sequence[str], conf: Path) -> Resumed:
         texts = (f"{_listed([word])} ({why})" for word, why in refused.items())
         notes.append(f"not taken from it, to be given again if needed: {', '.join(texts)}")
     position = sum(word not in options.overrides for word in words[:first])
-    both = [*taken_words, *(_word(o) for o in new)]
+    both = [*map(_added_again, taken_words), *(_word(o) for o in new)]
     return Resumed([*kept[:position], *both, *kept[position:]], notes)
+
+
+def _added_again(word: str) -> str:
+    """A `+key=value` that may have got a default since: `++` sets it either way."""
+    key = word.partition("=")[0]
+    return f"+{word}" if re.match(r"\+[^+@]*\.[^@]*$", key) else word
 
 
 def _noted(folder: Path) -> Path:

@@ -24,6 +24,7 @@ from loco.runs.checkpoints import (
     start_from,
 )
 from loco.runs.cost import training_cost
+from loco.runs.decoding_choice import check_choice, choose_decoding
 from loco.runs.entry import naming_settings
 from loco.runs.folders import requeued
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
@@ -87,6 +88,9 @@ def train(config: DictConfig) -> dict[str, float]:
     if data.extraction is not None:
         kept["extraction"] = data.extraction.without_videos()
     module = build_module(kept, optimizer=optimizer, seed=config.seed)
+    choice = {k: list(v) for k, v in (config.get("decoding_choice") or {}).items() if v is not None}
+    if choice:
+        check_choice(choice, module.detector, trainer)
     if resume:
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
@@ -99,6 +103,8 @@ def train(config: DictConfig) -> dict[str, float]:
     with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
         fit(trainer, module, data, resume)
         tested = load_tested(module, callbacks, resume)
+        if choice:
+            tested += choose_decoding(module, data, choice, output)
         trainer.test(module, datamodule=data, verbose=False)
         metrics = test_metrics(module)
         if trainer.is_global_zero:
@@ -132,8 +138,8 @@ def fit(
     """Train, or go on with it; an interruption stays one."""
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume and str(resume), weights_only=True)
-    except SystemExit as end:  # Lightning's answer to Ctrl-C, as to an error
-        if trainer.interrupted:
+    except SystemExit as end:  # Lightning's answer to Ctrl-C; or a launcher's, see `Interruption`
+        if isinstance(end.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from end
         raise
 

@@ -71,6 +71,8 @@ def train(config: DictConfig) -> dict[str, float]:
     began = time.perf_counter()
     check_numbers(config)
     check_parts(config)
+    if config.get("decoding_choice"):
+        raise SettingError("decoding_choice: several tasks have a decoding each, none is chosen")
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)

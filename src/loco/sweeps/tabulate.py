@@ -84,9 +84,9 @@ class Job:
 
     def result(self, name: str) -> float:
         """A number that it left: a metric, a cost, or the last value of a curve; else NaN."""
-        for numbers in (self.results, self.cost, self.last_logged):
-            if name in numbers:
-                return numbers[name]
+        for numbers in ("results", "cost", "last_logged"):  # each is read where it is needed
+            if name in (found := getattr(self, numbers)):
+                return float(found[name])
         return math.nan
 
     def value(self, key: str) -> str:

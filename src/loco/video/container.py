@@ -88,7 +88,7 @@ def probe(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     with open_container(path) as container:
-        pictures, sound = picture_stream(container, path), sound_stream(container)
+        pictures, sound = picture_stream(container, path), sound_stream(container, path)
         duration = None if container.duration is None else container.duration / 1_000_000
         rate = pictures.average_rate
         return VideoInfo(
@@ -102,7 +102,7 @@ def picture_stream(container: Any, path: Path) -> Any:
     """The stream of pictures; the cover of a piece of music is none.
 
     Raises:
-        VideoError: there is none.
+        VideoError: there is none, or none that can be decoded.
     """
     cover = import_av().stream.Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
@@ -111,12 +111,24 @@ def picture_stream(container: Any, path: Path) -> Any:
         raise VideoError(
             f"{path}: expected moving pictures, it has no video stream (found: {held})"
         )
-    return streams[0]
+    return _decodable(streams[0], path)
 
 
-def sound_stream(container: Any) -> Any | None:
-    """The stream of sound that players take, None where there is none."""
-    return container.streams.best("audio")
+def sound_stream(container: Any, path: Path) -> Any | None:
+    """The stream of sound that players take, None where there is none.
+
+    Raises:
+        VideoError: it cannot be decoded.
+    """
+    stream = container.streams.best("audio")
+    return None if stream is None else _decodable(stream, path)
+
+
+def _decodable(stream: Any, path: Path) -> Any:
+    if stream.codec_context is None:
+        what = "sound" if stream.type == "audio" else "pictures"
+        raise VideoError(f"{path}: FFmpeg does not know the form of its {what}")
+    return stream
 
 
 def start_of(container: Any) -> Fraction:

@@ -56,7 +56,7 @@ def remux(path: Path, target: Path) -> None:
             replacing(target) as unfinished,
             av.open(str(unfinished), "w", format="mp4", options={"movflags": "faststart"}) as copy,
         ):
-            streams = [picture_stream(source, path), sound_stream(source)]
+            streams = [picture_stream(source, path), sound_stream(source, path)]
             given = [stream for stream in streams if stream is not None]
             taken = {stream.index: copy.add_stream_from_template(stream) for stream in given}
             start = start_of(source)

@@ -153,7 +153,7 @@ class VideoReader:
     def _frames(self, container: Any, stream: Any) -> Iterator[Any]:
         """Decoded frames in the order of showing; notes where the container's last packet ends."""
         av = import_av()
-        sound = sound_stream(container)
+        sound = sound_stream(container, self.path)
         packets = container.demux([stream] if sound is None else [stream, sound])
         number, seen, start = 0, Fraction(0), start_of(container)
         self._last_packet = Fraction(0)
@@ -219,7 +219,7 @@ class VideoReader:
     def has_sound(self) -> bool:
         """Whether there is a stream of sound."""
         with open_container(self.path) as container:
-            return sound_stream(container) is not None
+            return sound_stream(container, self.path) is not None
 
     def sound(self, rate: int) -> Iterator[np.ndarray]:
         """The sound from the film's start on, one channel, in pieces of (samples,) float32.
@@ -234,7 +234,7 @@ class VideoReader:
             VideoError: no stream of sound, or a damaged one.
         """
         with open_container(self.path) as container:
-            stream = sound_stream(container)
+            stream = sound_stream(container, self.path)
             if stream is None:
                 raise VideoError(f"{self.path}: expected sound, it has no audio stream")
             stream.thread_count = 1

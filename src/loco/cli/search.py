@@ -1,0 +1,117 @@
+"""Search settings by the validation mAP, with Optuna: each next training is chosen by those before.
+
+What is given as a range is searched, all else is as for `loco train`. The trials are runs in the
+search's folder; the same command with --folder goes on with one that was stopped.
+
+loco search attention=fixed,cdp 'correspondence.weight=tag(log, interval(0.01, 1))' --trials 20
+loco search 'optimizer.lr=tag(log, interval(1e-4, 1e-2))' trainer.max_epochs=5 --folder search/lr
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from loco.cli.configs import config_folder, own_folder, seed
+from loco.errors import LocoError
+from loco.runs.composition import Composition
+from loco.runs.overrides import readable_words
+
+if TYPE_CHECKING:
+    import optuna
+
+NEEDED = (4, 0)
+"""Version of Optuna: before it the study in a data base does not work with today's SQLAlchemy."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    own = None if args.config_dir is None else str(args.config_dir)
+    callback = "+callbacks.pruning._target_=loco.sweeps.search.Pruning"
+
+    def compose(words: list[str]) -> DictConfig:
+        return Composition("train", [*words, callback], config_folder(), own).config
+
+    words = readable_words(args.words)
+    _ = Composition("train", words, config_folder(), own, sweep=True).config  # is nothing wrong?
+    _check_optuna()
+    import loco.runs.entry
+    from loco.runs.folders import make_unique
+    from loco.sweeps.search import open_study, search, split_words
+
+    split_words(words)
+    logging.basicConfig(level=logging.INFO, format="[%(asctime)s][%(name)s] %(message)s")
+    loco.runs.entry.quieten()
+    folder = args.folder or make_unique(f"multirun/search/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    study = open_study(folder, args.seed, not args.no_pruning)
+    try:
+        search(study, folder, words, args.trials, compose)
+    finally:
+        _show(study, folder)
+    return 0
+
+
+def _check_optuna() -> None:
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        found = "none"
+    else:
+        found = optuna.__version__
+    if found == "none" or tuple(map(int, found.split(".")[:2])) < NEEDED:
+        raise LocoError(
+            f"loco search needs Optuna 4 or later (there is {found}): pip install "
+            "'loco-dave[search]', in an environment without hydra-optuna-sweeper, which wants 2.10"
+        )
+
+
+def _show(study: optuna.Study, folder: Path) -> None:
+    """The best trials, and what the settings decide; importances.png in the folder."""
+    from rich.table import Table
+
+    from loco.runs.results import show
+    from loco.sweeps.search import completed, done, importances, trial_folder
+
+    best = completed(study)
+    ended = done(study, folder)
+    print(f"{folder}: {len(ended)} trials, {len(best)} of them trained to their end")
+    if not best:
+        return
+    table = Table("trial", *best[0].params, "validation mAP", title="the best trials")
+    for trial in best[:10]:
+        values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.params.values())
+        name = trial_folder(folder, trial.number).name
+        table.add_row(name, *values, f"{100 * float(trial.value or 0):.2f}")
+    show(table)
+    if found := importances(study):
+        from loco.reporting.figures.style import new_axes, write_figure
+
+        figure, axes = new_axes(None, "What decides", "part of the importance", "")
+        axes.barh(list(found)[::-1], list(found.values())[::-1])
+        write_figure(figure, folder / "importances.png", 150)
+        told = ", ".join(f"{key} {100 * part:.0f} %" for key, part in found.items())
+        print(f"importance (PED-ANOVA): {told}; {folder / 'importances.png'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="loco search",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("words", nargs="+", metavar="KEY=VALUE", help="overrides as for loco train, some as ranges")
+    add("--trials", type=int, default=20, metavar="N", help="in all (default: %(default)s)")
+    add("--folder", type=Path, metavar="DIR", help="of the search, new or one that goes on")
+    add("--seed", type=seed, default=0, help="of the sampler (default: %(default)s)")
+    add("--no-pruning", action="store_true", help="train every trial to its end")
+    add(
+        "--config-dir", type=own_folder, metavar="DIR", help="folder of your own, as for loco train"
+    )
+    return parser

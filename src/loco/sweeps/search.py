@@ -1,0 +1,184 @@
+"""A search by Optuna: each next training is chosen by the best validation mAPs of those before.
+
+The study is a data base in the search's folder, so that a search goes on where it was stopped; a
+training that falls behind the others after some epochs is ended (pruned). Each trial is an ordinary
+run in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightning
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from omegaconf import DictConfig, OmegaConf
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from loco.errors import LocoError, SettingError
+from loco.files import write_text
+from loco.runs.entry import readable
+from loco.runs.jobs import FAILED
+from loco.runs.processes import run_task
+from loco.runs.words import quoted_value
+from loco.sweeps.job import validation_score
+
+log = logging.getLogger(__name__)
+
+STUDY = "study.db"
+WARM_TRIALS, WARM_EPOCHS = 5, 2
+"""Trials that are never pruned, since there is nothing to compare with, and epochs likewise."""
+_trials: list[Trial] = []
+"""The trial that is under way in this process, for its callback."""
+
+
+class Pruning(lightning.Callback):
+    """Tells Optuna the validation mAP of each epoch, and ends a trial that it gives up."""
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Raises `optuna.TrialPruned` where the trial is not worth going on with."""
+        score = trainer.callback_metrics.get("val/mAP")
+        if not _trials or trainer.sanity_checking or score is None or score.isnan():
+            return
+        _trials[-1].report(float(score), trainer.current_epoch)
+        if _trials[-1].should_prune():
+            raise optuna.TrialPruned(f"epoch {trainer.current_epoch + 1}")
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, Override]]:
+    """What is fixed, and what is searched by key, such as `correspondence.weight=interval(0.01,1)`.
+
+    Raises:
+        SettingError: nothing is searched.
+    """
+    overrides = OverridesParser.create().parse_overrides(list(words))
+    searched = {o.key_or_group: o for o in overrides if o.is_sweep_override()}
+    if not searched:
+        raise SettingError(
+            "nothing to search: give ranges, such as 'optimizer.lr=tag(log, interval(1e-4, 1e-2))' "
+            "or attention=fixed,cdp"
+        )
+    return [str(o.input_line) for o in overrides if not o.is_sweep_override()], searched
+
+
+def suggest(trial: Trial, key: str, override: Override) -> Any:
+    """A value of a searched setting: a number of an interval, or one of several choices."""
+    space = override.value()
+    if not isinstance(space, IntervalSweep):
+        return trial.suggest_categorical(key, list(override.sweep_string_iterator()))
+    low, high = space.start, space.end
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(key, low, high, log="log" in space.tags)
+    return trial.suggest_float(key, float(low or 0), float(high or 0), log="log" in space.tags)
+
+
+def open_study(folder: Path, seed: int, prune: bool) -> optuna.Study:
+    """The study of a folder, a new one where there is none.
+
+    Trials that were stopped amid their training are tried again with the same values.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = f"sqlite:///{(folder / STUDY).absolute()}"
+    pruner: Any = optuna.pruners.NopPruner()
+    if prune:
+        pruner = optuna.pruners.MedianPruner(WARM_TRIALS, WARM_EPOCHS)
+    study = optuna.create_study(
+        study_name="loco", storage=storage, direction="maximize", load_if_exists=True, pruner=pruner
+    )
+    # another seed at each start: the same one would draw again what it has drawn
+    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    for trial in study.get_trials(states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    return study
+
+
+def search(
+    study: optuna.Study,
+    folder: Path,
+    words: Sequence[str],
+    trials: int,
+    compose: Callable[[list[str]], DictConfig],
+) -> None:
+    """Run trials until there are so many; a failed one counts, one that was stopped does not.
+
+    Args:
+        study: see `open_study`.
+        folder: gets a folder for each trial.
+        words: of the command, with ranges.
+        trials: how many there shall be, those from before included.
+        compose: the configuration that words make.
+
+    Raises:
+        LocoError: the first trials fail, all of them.
+    """
+    fixed, searched = split_words(words)
+    while len(done(study, folder)) < trials:
+        trial = study.ask()
+        own = {key: suggest(trial, key, override) for key, override in searched.items()}
+        output = trial_folder(folder, trial.number)
+        log.info("trial %d of %d: %s", trial.number + 1, trials, own)
+        try:
+            overrides = [*fixed, *(f"{key}={value}" for key, value in own.items())]
+            config = compose([*overrides, f"output_dir={quoted_value(output)}"])
+            _note(output, overrides, config, trial.number)
+            _trials.append(trial)
+            run_task(config.task, OmegaConf.masked_copy(config, [*set(config) - {"hydra"}]))
+            study.tell(trial, validation_score(output))
+        except optuna.TrialPruned as end:
+            log.info("trial %d: given up at %s", trial.number + 1, end)
+            study.tell(trial, state=TrialState.PRUNED)
+        except Exception as error:  # a bad combination of settings ends the trial alone
+            write_text(output / FAILED, f"{readable(error)}\n\n{traceback.format_exc()}")
+            log.error("trial %d failed: %s", trial.number + 1, readable(error))
+            study.tell(trial, state=TrialState.FAIL)
+            if len(done(study, folder)) >= 3 and not completed(study):
+                raise LocoError(f"the first trials failed, the last: {readable(error)}") from error
+        finally:
+            _trials.clear()
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Where a trial's run is."""
+    return folder / f"trial-{number + 1:03}"
+
+
+def done(study: optuna.Study, folder: Path) -> list[FrozenTrial]:
+    """Trials that came to an end of their own."""
+    return [
+        trial
+        for trial in study.trials
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        or (trial_folder(folder, trial.number) / FAILED).is_file()
+    ]
+
+
+def completed(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials with a score, the best first."""
+    found = study.get_trials(states=[TrialState.COMPLETE])
+    return sorted(found, key=lambda trial: -float(trial.value or 0))
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """How much each setting decides about the score, in parts of 1; nothing for few trials."""
+    with suppress(ValueError, RuntimeError):
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        return optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {}
+
+
+def _note(output: Path, overrides: list[str], config: DictConfig, number: int) -> None:
+    """What Hydra notes of a job, which tables and resuming read."""
+    notes = output / ".hydra"
+    plain = OmegaConf.masked_copy(config, [*set(config) - {"hydra"}])
+    hydra = {"job": {"num": number}, "runtime": {"choices": dict(config.hydra.runtime.choices)}}
+    write_text(notes / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    write_text(notes / "config.yaml", OmegaConf.to_yaml(plain))
+    write_text(notes / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})))

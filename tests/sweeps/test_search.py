@@ -1,0 +1,87 @@
+"""A search by Optuna: what it chooses from, its folders, going on, giving up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from helpers import QUIET, TINY_DATA, TINY_MODEL
+from loco.cli import main
+
+optuna = pytest.importorskip("optuna", minversion="4", reason="needs loco-dave[search]")
+
+from loco.errors import SettingError  # noqa: E402
+from loco.sweeps.search import done, importances, open_study, split_words, suggest  # noqa: E402
+
+WORDS = [
+    "correspondence.weight=interval(0.01, 1)", "attention.window_size=choice(4, 8)",
+    "task=sweep_tasks.searched", "seed=1",
+]  # fmt: skip
+
+
+def test_what_is_searched_and_what_is_fixed() -> None:
+    fixed, searched = split_words(WORDS)
+    assert fixed == WORDS[2:]
+    assert list(searched) == ["correspondence.weight", "attention.window_size"]
+    with pytest.raises(SettingError, match="nothing to search"):
+        split_words(["seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("word", "distribution"),
+    [
+        ("a=interval(0.5, 2)", {"low": 0.5, "high": 2.0, "log": False}),
+        ("a=tag(log, interval(0.01, 1))", {"low": 0.01, "high": 1.0, "log": True}),
+        ("a=4,8", {"choices": ("4", "8")}),
+        ("a=range(1, 4)", {"choices": ("1", "2", "3")}),
+    ],
+)
+def test_ranges(word: str, distribution: dict[str, object]) -> None:
+    trial = optuna.create_study().ask()
+    suggest(trial, "a", OverridesParser.create().parse_override(word))
+    found = trial.distributions["a"]
+    assert {name: getattr(found, name) for name in distribution} == distribution
+
+
+def test_a_search_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "search"
+    command = ["search", *WORDS, "--folder", str(folder)]
+    assert main([*command, "--trials", "8"]) == 0
+    stopped = open_study(folder, 0, prune=True).ask()  # as a killed process leaves it
+    stopped.suggest_float("correspondence.weight", 0.01, 1)
+    capsys.readouterr()
+    assert main([*command, "--trials", "16"]) == 0
+    told = capsys.readouterr().out
+    study = open_study(folder, 0, prune=True)
+    assert len(done(study, folder)) == 16
+    states = [trial.state.name for trial in study.trials]
+    assert "RUNNING" not in states
+    assert "PRUNED" in states
+    key = "correspondence.weight"
+    assert study.trials[9].params[key] == study.trials[8].params[key]  # tried again
+    assert study.best_value > 0.8
+    assert study.best_params["attention.window_size"] == "8"
+    assert f"{folder}: 16 trials, " in told
+    assert "the best trials" in told
+    assert sum(importances(study).values()) == pytest.approx(1)
+    assert (folder / "importances.png").stat().st_size > 1000
+    assert (folder / "trial-001" / ".hydra" / "overrides.yaml").is_file()
+
+
+def test_wrong_words_are_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "optimizer.lrr=interval(0, 1)", "--folder", str(tmp_path / "x")]) == 1
+    assert "did you mean optimizer.lr?" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.slow
+def test_a_real_search(synthetic_root: Path, tmp_path: Path) -> None:
+    words = [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=1"]
+    ranges = "optimizer.lr=tag(log, interval(1e-4, 1e-2))"
+    folder = tmp_path / "search"
+    assert main(["search", *words, ranges, "--trials", "2", "--folder", str(folder)]) == 0
+    for name in ("trial-001", "trial-002"):
+        assert (folder / name / "metrics.json").is_file()
+    assert main(["tabulate", str(folder)]) == 0
