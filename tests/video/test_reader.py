@@ -192,6 +192,15 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     assert any("damaged" in warning for warning in reader.warnings)
 
 
+def test_a_frame_that_would_stand_for_hours(tmp_path: Path) -> None:
+    times = [*steady(1), Fraction(7200), Fraction(7201)]
+    path = write_clip(tmp_path / "x.mkv", times=times, time_base=Fraction(1, 1000))
+    assert "one is of 7200.0 s after one of 1.0 s" in complaint(path)
+    reader = VideoReader(path, "keep")
+    assert len(list(reader.pictures(FPS))) == 25
+    assert any("left out" in warning for warning in reader.warnings)
+
+
 def test_odd_names_are_files(tmp_path: Path) -> None:
     path = tmp_path / "concat:it's 100% #1 ümläut.mp4"
     shutil.copyfile(write_clip(tmp_path / "x.mp4"), path)

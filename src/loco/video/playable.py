@@ -142,10 +142,10 @@ def _encode(path: Path, target: Path, info: VideoInfo, decorate: Decorate | None
             frame.pts, frame.time_base = number, 1 / rate
             copy.mux(film.encode(frame))
             if sound is not None:
-                sound.write_to(number / rate)
+                sound.write_to(number / float(rate))
         copy.mux(film.encode())
         if sound is not None:
-            sound.finish()
+            sound.finish(reader.duration)
 
 
 class _Sound:
@@ -156,7 +156,7 @@ class _Sound:
         self._track = copy.add_stream("aac", rate=RATE, layout="mono")
         self._written = 0
 
-    def write_to(self, seconds: Fraction | float) -> None:
+    def write_to(self, seconds: float) -> None:
         """What there is until then, and the rest of its piece."""
         av = import_av()
         while self._written < seconds * RATE:
@@ -169,9 +169,9 @@ class _Sound:
             self._written += len(wave)
             self._copy.mux(self._track.encode(sound))
 
-    def finish(self) -> None:
-        """All that there is."""
-        self.write_to(float("inf"))
+    def finish(self, seconds: float) -> None:
+        """As long as there are pictures."""
+        self.write_to(seconds)
         self._copy.mux(self._track.encode())
 
 

@@ -29,6 +29,8 @@ from loco.video.container import (
 HALF = Fraction(1, 2)
 SHORT_SECONDS, SHORT_PART = Fraction(1, 2), Fraction(1, 100)
 """A film is cut off that ends earlier than its header says by more than both of these."""
+LONGEST = Fraction(600)
+"""Seconds that a frame is shown at most; one that would be longer has a damaged time."""
 DRIFT_SECONDS = Fraction(1, 25)
 """Sound is laid down anew where it is off its timestamps by more; less is jitter."""
 
@@ -197,6 +199,8 @@ class VideoReader:
         now = frame.pts * frame.time_base - start
         if previous is not None and now < previous:
             return f"is of {float(now):.2f} s after one of {float(previous):.2f} s"
+        if now - (previous or 0) > LONGEST:
+            return f"is of {float(now):.1f} s after one of {float(previous or 0):.1f} s"
         length = Fraction(container.duration or 0, 1_000_000)
         if previous is not None and length and now > 2 * length + 60:
             return f"is of {float(now):.1f} s in a film of {float(length):.1f} s"
@@ -272,11 +276,12 @@ class VideoReader:
 
 def _frame_length(frame: Any, stream: Any, step: Fraction | None) -> Fraction:
     """Seconds for which the last frame is shown."""
+    length = step or Fraction(0)
     if frame.duration:
-        return Fraction(frame.duration * frame.time_base)
-    if stream.average_rate:
-        return 1 / Fraction(stream.average_rate)
-    return step or Fraction(0)
+        length = Fraction(frame.duration * frame.time_base)
+    elif stream.average_rate:
+        length = 1 / Fraction(stream.average_rate)
+    return length if 0 <= length <= LONGEST else step or Fraction(0)
 
 
 def _laid_down(frames: Iterator[Any], start: Fraction, rate: int) -> Iterator[np.ndarray]:
