@@ -17,7 +17,7 @@ from loco.runs.run_folder import RunFolder
 
 def test_the_navigation_names_every_page() -> None:
     made = {page.as_posix() for page in pages().values()} | {f"api/{name}.md" for name in API}
-    assert navigation() == made
+    assert navigation() == made, "docs/zensical.toml names the pages of the site"
 
 
 def test_the_api_shows_what_there_is() -> None:
