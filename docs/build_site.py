@@ -35,6 +35,10 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGE = ROOT / "build" / "site"
 SETTINGS = ROOT / "docs" / "zensical.toml"
 STRICT = re.compile(r"griffe: |Warning:|Error:")
+MADE = (
+    "*Its outputs were made with this site, on a small training: they show how the figures are "
+    "made and read, not how good a model can be.*"
+)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 API: dict[str, tuple[str, str, tuple[str, ...]]] = {
@@ -142,7 +146,11 @@ def pages() -> dict[Path, Path]:
     docs = ROOT / "docs"
     found = {file: file.relative_to(docs) for file in sorted(docs.rglob("*.md"))}
     found |= {file: Path("notebooks") / f"{file.stem}.md" for file in NOTEBOOKS}
-    return found | {ROOT / "README.md": Path("index.md"), docs / "index.md": Path("overview.md")}
+    return found | {
+        ROOT / "README.md": Path("index.md"),
+        ROOT / "CONTRIBUTING.md": Path("contributing.md"),
+        docs / "index.md": Path("overview.md"),
+    }
 
 
 def navigation() -> set[str]:
@@ -161,26 +169,37 @@ def navigation() -> set[str]:
 def linked(text: str, source: Path) -> str:
     """A page's text with links between files of the repository as links between pages.
 
+    Of a link to code or a setting only the words stay.
+
     Raises:
-        SiteError: a link to what is no page and no picture of the site.
+        SiteError: a link to what is not there, or from a word of code to what is no page.
     """
     known = pages()
     here = known[source].parent
 
-    def moved(match: re.Match[str]) -> str:
-        name, mark, anchor = match[2].partition("#")
-        if re.match(r"https?://", match[2]) or not name:
-            return match[0]
-        file = (source.parent / name).resolve()
-        if file in known:
-            place = known[file]
-        elif file.is_file() and file.suffix in (".png", ".svg"):
-            place = file.relative_to(ROOT / "docs")
-        else:
-            raise SiteError(f"{source}: {match[2]} is no page of the site")
-        return f"{match[1]}({Path(os.path.relpath(place, here)).as_posix()}{mark}{anchor})"
+    def file_of(target: str) -> Path | None:
+        name = target.partition("#")[0]
+        return None if re.match(r"https?://", target) or not name else (source.parent / name)
 
-    return outside_code(text, lambda part: re.sub(r"(\])\(([^)\s]+)\)", moved, part))
+    def unlinked(match: re.Match[str]) -> str:
+        file = file_of(match[2])
+        place = file and file.resolve()
+        shown = place is None or place in known or place.suffix in (".png", ".svg")
+        return match[0] if shown or not place.exists() else match[1]
+
+    def moved(match: re.Match[str]) -> str:
+        file = file_of(match[1])
+        if file is None:
+            return match[0]
+        place = file.resolve()
+        if place not in known and (not place.is_file() or place.suffix not in (".png", ".svg")):
+            raise SiteError(f"{source}: {match[1]} is no page of the site")
+        place = known.get(place) or place.relative_to(ROOT / "docs")
+        _, mark, anchor = match[1].partition("#")
+        return f"]({Path(os.path.relpath(place, here)).as_posix()}{mark}{anchor})"
+
+    text = outside_code(text, lambda part: re.sub(r"\[([^][]*)\]\(([^)\s]+)\)", unlinked, part))
+    return outside_code(text, lambda part: re.sub(r"\]\(([^)\s]+)\)", moved, part))
 
 
 def formulas(text: str) -> str:
@@ -223,8 +242,11 @@ def notebook_page(path: Path, file: Path, *, run: bool) -> str:
             client.execute(env=made | dict(os.environ))
         except CellExecutionError as error:
             raise SiteError(f"{path}: {error}") from None
-    parts, figures = [], 0
+    parts: list[str] = []
+    figures = 0
     for cell in notebook.cells:
+        if len(parts) == 1 and run:
+            parts.append(MADE)
         if cell.cell_type == "markdown":
             parts.append(linked(cell.source, path))
             continue

@@ -250,7 +250,7 @@ def test_other_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         if command.name == "train" or "PYTHONPATH" in command.environment or "--help" in words:
             continue
         seen.add(command.name)
-        if command.name in ("evaluate", "predict", "extract"):
+        if command.name in ("evaluate", "predict", "extract"):  # words for Hydra
             readable = [word.replace("…", "somewhere") for word in readable_words(words)]
             assert compose_config(command.name, readable), command
         else:
