@@ -32,7 +32,7 @@ def unsaid(source: str) -> list[int]:
                 found.append(call.lineno)
         elif name == "open" and not (
             isinstance(call.func, ast.Attribute)
-            and getattr(call.func.value, "id", "") in ("Image", "os", "av")
+            and getattr(call.func.value, "id", "") in ("Image", "os", "av", "tarfile")
         ):
             words = [*call.args, *(k.value for k in call.keywords if k.arg == "mode")]
             modes = [str(w.value) for w in words if isinstance(w, ast.Constant)]

@@ -34,6 +34,7 @@ def inches(svg: str) -> list[float]:
     return [float(points) / 72 for points in found.groups()]
 
 
+@pytest.mark.slow
 def test_timelines_of_two_runs_side_by_side(finished_run: Path, video: str, tmp_path: Path) -> None:
     other = shutil.copytree(finished_run, tmp_path / "other")
     words = ["timeline", finished_run, other, video, "--name", "A < B", "--name", "LoCo",

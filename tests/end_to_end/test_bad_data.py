@@ -35,7 +35,7 @@ def spoil(root: Path, split: str, count: int = 1) -> list[str]:
     return ids
 
 
-@pytest.mark.parametrize("count", [1, 11])
+@pytest.mark.parametrize("count", [1, pytest.param(11, marks=pytest.mark.slow)])
 def test_nan_in_training_files_is_left_out_where_that_is_allowed(
     own: Composer, tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int
 ) -> None:

@@ -91,6 +91,7 @@ def test_the_best_checkpoint_survives_a_resume(tiny: Composer, tmp_path: Path) -
     assert (tmp_path / "stopped/checkpoints/last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_of_the_same_model(
     finished_run: Path, tiny: Composer, caplog: pytest.LogCaptureFixture
 ) -> None:

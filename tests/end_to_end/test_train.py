@@ -173,6 +173,7 @@ def test_every_attention_and_correspondence_trains(
     assert 0 <= metrics["mAP"] <= 1
 
 
+@pytest.mark.slow
 def test_validation_every_other_epoch(tiny: Composer, tmp_path: Path) -> None:
     train(tiny("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
     assert len(logged(tmp_path / "run")["val/mAP"]) == 1
@@ -180,6 +181,7 @@ def test_validation_every_other_epoch(tiny: Composer, tmp_path: Path) -> None:
     assert last["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_seeds_decide_everything(tiny: Composer) -> None:
     few = ["trainer.max_epochs=1", "+trainer.limit_train_batches=1"]
     first, second, other = (
@@ -190,6 +192,7 @@ def test_seeds_decide_everything(tiny: Composer) -> None:
     assert first != other
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_the_same(tiny: Composer, tmp_path: Path) -> None:
     train(tiny("logger=tensorboard", "trainer.max_epochs=1"))
     assert list((tmp_path / "run" / "tensorboard").rglob("events.out.tfevents.*"))

@@ -147,6 +147,7 @@ def test_films_are_found_and_missed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [video["film"] for video in videos].count(None) == len(videos) - 1
 
 
+@pytest.mark.slow
 def test_an_evaluation_shows_films(finished_run: Path, tmp_path: Path) -> None:
     words = [
         f"ckpt_path={finished_run}",

@@ -611,7 +611,7 @@ def test_a_finished_folder_knows_its_settings(
     assert not taken.created
     assert taken.videos == {"train": 6, "validation": 2, "test": 3}
     assert "num_classes: 10 → 3" in caplog.text
-    with pytest.raises(LocoError, match="leave data"):
+    with pytest.raises(LocoError, match="take it with"):
         make_synthetic(tmp_path / "data", LAYOUT, SyntheticConfig(seed=5))
     with pytest.raises(LocoError, match="no synthetic data"):
         make_synthetic(tmp_path, LAYOUT)

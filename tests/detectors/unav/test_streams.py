@@ -64,6 +64,7 @@ def cost(model: nn.Module, channels: tuple[int, int], steps: int, *task: str) ->
     return round(count / 1e6, 2), counter.get_total_flops() / 2e9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("channels", "steps", "unav", "plain", "uniav"),
     [
