@@ -43,14 +43,15 @@ demo-video: install
 	$(BIN)/loco predict videos=data/world/new ckpt_path=outputs/demo_video/train min_score=0.2 \
 		"formats=[html,srt]" output_dir=outputs/demo_video/new
 
-# a thread for each of pytest's processes, and for the commands that they start
+# a thread for each of pytest's processes, and for the commands that they start; a file stays whole, as its
+# tests share runs
 test test-all: export OMP_NUM_THREADS = 1
 
 test: install
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 test-all: install
-	$(BIN)/pytest -n auto --cov
+	$(BIN)/pytest -n auto --dist loadfile --cov
 
 lint: install
 	$(BIN)/ruff check .
