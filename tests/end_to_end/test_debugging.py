@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, Composer, compose_config
+from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, compose_config, run_loco
 from loco.errors import SettingError
 from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.jobs import status
@@ -39,10 +39,13 @@ def test_fast_is_no_finished_run(
     assert left == {"config.yaml", "provenance.json"}
 
 
-def test_debugging_has_a_folder_of_its_own() -> None:
-    for option in ("fast", "overfit", "profiler", "anomaly"):
-        text = (ROOT / "conf" / "debug" / f"{option}.yaml").read_text(encoding="utf-8")
-        assert "dir: ${new_folder:outputs/debug/" in text
+def test_debugging_has_a_folder_of_its_own(synthetic_root: Path, tmp_path: Path) -> None:
+    words = [*TINY_DATA, *TINY_MODEL, *QUIET, f"data.root={synthetic_root}"]
+    done = run_loco("train", "debug=fast", *words, cwd=tmp_path)
+    assert done.code == 0, done.out
+    (run,) = (tmp_path / "outputs" / "debug").iterdir()
+    assert (run / "config.yaml").is_file()
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["debug"]
 
 
 @pytest.mark.slow

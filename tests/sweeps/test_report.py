@@ -13,9 +13,10 @@ import pytest
 
 from helpers import count, inside, open_page
 from loco.cli import main
+from loco.sweeps.jobs import Job
 from loco.sweeps.report import write_sweep_report
 from loco.sweeps.summary import label, mean_metrics, row_logs
-from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Job, Row, Table
+from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Row, Table
 
 NAMES = ('<b onclick="x">', "cdp")
 

@@ -113,12 +113,8 @@ def _coherence(seen: Mapping[Space, Sequence[VideoSimilarity]]) -> Figure:
 
 def window_charts(windows: Sequence[TargetWindows]) -> Charts:
     """Where the heads look in one video, a chart for each direction."""
-
-    directions = {window.queries for window in windows}
-    own = {
-        q: [w for w in windows if w.queries == q] for q in ("visual", "audio") if q in directions
-    }
-    return {
-        f"{queries} windows": partial(plot_windows, of_direction, levels=2)
-        for queries, of_direction in own.items()
-    }
+    charts: Charts = {}
+    for queries in ("visual", "audio"):
+        if own := [window for window in windows if window.queries == queries]:
+            charts[f"{queries} windows"] = partial(plot_windows, own, levels=2)
+    return charts

@@ -88,7 +88,10 @@ def choose_decoding(
 
     tried: list[dict[str, float]] = []
     named = {name: getattr(given, name) for name in choice}
-    settings = [named, *(dict(zip(choice, v, strict=True)) for v in _products(choice))]
+    settings = [
+        named,
+        *(dict(zip(choice, v, strict=True)) for v in itertools.product(*choice.values())),
+    ]
     for values in settings:
         metric = DetectionMAP(len(module.class_names))
         for (arguments, keywords), (events, indices) in zip(recorder.calls, truths, strict=True):
@@ -104,10 +107,6 @@ def choose_decoding(
     gain = 100 * (tried[best]["val/mAP"] - tried[0]["val/mAP"])
     log.info("decoding: %s chosen on validation (mAP %+.2f there)", shown, gain)
     return f"; decoding with {shown}, chosen on validation"
-
-
-def _products(choice: Mapping[str, Sequence[float]]) -> itertools.product[tuple[float, ...]]:
-    return itertools.product(*choice.values())
 
 
 def _keep(file: Path, chosen: Mapping[str, float]) -> None:

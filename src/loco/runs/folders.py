@@ -1,10 +1,11 @@
 """Folders of runs and sweeps: named by what they hold, each used once.
 
-Three resolvers, used by the `hydra` section of the configs, stand for folders:
+Resolvers, used by the `hydra` section of the configs, stand for folders:
 
     ${new_folder:outputs/train/TIME}          one that nobody else has, also in the same second
     ${sweep_folder:multirun/train/TIME,…}     the same for a sweep, or the one that is resumed
     ${job_folder:SWEEP,OVERRIDES,RESUME}      a job's folder in it, named by its overrides
+    ${runs_place:DEBUG}                       where trainings have theirs; those of debug= aside
 """
 
 from __future__ import annotations
@@ -165,6 +166,7 @@ def _essential(overrides: Iterable[str]) -> list[str]:
 
 def _register() -> None:
     resolvers: dict[str, Callable[..., Any]] = {
+        "runs_place": lambda debug: "outputs/train" if debug is None else "outputs/debug",
         "new_folder": lambda path: agreed(lambda: str(make_unique(path))),
         "sweep_folder": lambda path, words, resume: str(sweep_folder(path, words, resume)),
         "job_folder": job_folder,

@@ -53,9 +53,7 @@ def _groups(composition: Composition, chosen: dict[str, str], folders: list[Path
         if group not in chosen or (group.startswith("hydra/") and group not in ALWAYS):
             continue
         lines = [f"{group}="]
-        for option in sorted(
-            set(composition.options(group)) - {"base"}
-        ):  # for others to start from
+        for option in sorted(set(composition.options(group)) - {"base"}):  # which others begin with
             file = _file(f"{group}/{option}", folders)
             star = "*" if chosen[group] == option else " "
             told = _first_sentence(file) if file else ""

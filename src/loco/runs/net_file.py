@@ -178,7 +178,7 @@ def _check(
     real = outputs[2]
     if not torch.equal(read[2], real) or not torch.equal(read[3], outputs[3]):
         raise LocoError(f"{what}: the file has other points than the net")
-    for output, theirs, ours in zip(OUTPUTS, read[:2], outputs[:2], strict=False):
+    for output, theirs, ours in zip(OUTPUTS[:2], read[:2], outputs[:2], strict=True):
         gap = (theirs[real] - ours[real]).abs().max().item()
         if not gap <= TOLERANCE * max(ours[real].abs().max().item(), 1.0):
             raise LocoError(f"{what}: the file's {output} differ from the net's by {gap:.2g}")

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +85,12 @@ def _run(main: Callable[[DictConfig], Any], config: DictConfig, folder: Path) ->
 def _take_over(folder: Path, twin: Path) -> None:
     """Let a folder have the results of another one; its checkpoints stay where they are."""
     log.info("%s: the same as %s, taken from there", folder, twin)
-    if (twin / "checkpoints").is_dir():
-        with suppress(FileExistsError, NotImplementedError):
-            (folder / "checkpoints").symlink_to((twin / "checkpoints").resolve())
+    mine, theirs = folder / "checkpoints", twin / "checkpoints"
+    if theirs.is_dir() and not mine.exists():
+        try:
+            mine.symlink_to(theirs.resolve())
+        except (OSError, NotImplementedError) as error:  # a file system without links
+            log.warning("%s: cannot be a link to %s (%s)", mine, theirs, error)
     (folder / "logs").mkdir(exist_ok=True)
     kept = ("config.yaml", "predictions.json", "provenance.json", "report.html", "logs/metrics.csv")
     for name in (*kept, *RESULTS):  # the last ones say: finished

@@ -9,7 +9,8 @@ from typing import Any
 from loco.runs.folders import UNNAMED, read_sweep
 from loco.runs.provenance import starts
 from loco.runs.words import is_secret, without_secrets
-from loco.sweeps.tabulate import Job, Row, plain_text
+from loco.sweeps.jobs import Job, plain_text
+from loco.sweeps.tabulate import Row
 
 GROUPS = ("experiment", "model", "data", "attention", "correspondence", "recipe", "trainer")
 """Choices that say what was run, whether the command made them or not."""

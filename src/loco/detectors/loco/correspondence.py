@@ -181,9 +181,8 @@ class CorrespondenceLoss(nn.Module):
             raise ValueError("a balance needs a weight over 0, and no detach: nothing pulls else")
         self.balance = balance
         self.detach = detach
-        self.clip_apart = (
-            detach or weight == 0
-        )  # what does not teach takes no share of the clipping
+        # what does not teach takes no share of the clipping
+        self.clip_apart = detach or weight == 0
         self.pairs = pairs
         project = _linear_projector if projector is None else projector
         self.project_visual, self.project_audio = project(dim), project(dim)

@@ -1,0 +1,96 @@
+"""A job of a sweep by what it left in its folder: settings, results, costs, the end of its log."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from loco.runs.jobs import RESULTS, Status, overrides_of, status
+from loco.runs.logs import read_log
+from loco.runs.settings import flat
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a sweep, or a single run, by its folder."""
+
+    folder: Path
+
+    @cached_property
+    def status(self) -> Status:
+        return status(self.folder)
+
+    @cached_property
+    def overrides(self) -> dict[str, str]:
+        """What the command line and the sweep set, by key."""
+        return overrides_of(self.folder)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Its whole configuration by dotted key, and its choices of groups by group."""
+        notes = self.folder / ".hydra"
+        choices = OmegaConf.load(notes / "hydra.yaml").hydra.runtime.choices
+        return flat(OmegaConf.load(notes / "config.yaml"), resolve=False) | dict(choices)
+
+    @cached_property
+    def seed(self) -> str:
+        return self.value("seed")
+
+    @cached_property
+    def results(self) -> dict[str, float]:
+        """The numbers that it left; NaN for null."""
+        for name in RESULTS:
+            if (self.folder / name).is_file():
+                content = json.loads((self.folder / name).read_text(encoding="utf-8"))
+                numbers = {k: math.nan if v is None else v for k, v in content.items()}
+                return {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}
+        return {}
+
+    @cached_property
+    def last_logged(self) -> dict[str, float]:
+        """The last value of each logged curve; empty where the CSV logger was not in use."""
+        path = self.folder / "logs" / "metrics.csv"
+        if not path.is_file():
+            return {}
+        return {name: float(curve.values[-1]) for name, curve in read_log(path).items()}
+
+    @cached_property
+    def cost(self) -> dict[str, float]:
+        """What its training took (`loco.runs.cost.training_cost`); empty where nothing is noted."""
+        try:
+            content = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+            return {name: float(value) for name, value in content["starts"][-1]["cost"].items()}
+        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return {}
+
+    def result(self, name: str) -> float:
+        """A number that it left: a metric, a cost, or the last value of a curve; else NaN."""
+        for numbers in ("results", "cost", "last_logged"):  # each is read where it is needed
+            if name in (found := getattr(self, numbers)):
+                return float(found[name])
+        return math.nan
+
+    def value(self, key: str) -> str:
+        """A setting, whether an override or a default; the same text for the same value."""
+        return plain_text(self.overrides.get(key, self.settings.get(key, MISSING)))
+
+
+def plain_text(value: Any) -> str:
+    """A value as tables write it: 1 for 1.0, true for True, a dash for none."""
+    text = str(value)
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    if text in ("None", "null"):
+        return MISSING
+    try:
+        return f"{float(text):.12g}"
+    except ValueError:
+        return text
