@@ -4,6 +4,7 @@ loco tabulate multirun/train/…
 loco tabulate multirun/train/… multirun/train/… --format latex --output table.tex
 loco tabulate multirun/train/… --reference attention=fixed --baselines
 loco tabulate multirun/train/… --html sweep.html
+loco tabulate multirun/train/… --effects --column 'max val/mAP'
 """
 
 from __future__ import annotations
@@ -16,15 +17,27 @@ from pathlib import Path
 from loco.cli.configs import seed
 from loco.errors import LocoError
 from loco.files import write_text
-from loco.sweeps.render import RENDERERS
+from loco.sweeps.effects import effects
+from loco.sweeps.render import RENDERERS, effects_table
 from loco.sweeps.tabulate import Difference, Row, Table, columns_of, find_row, make_rows, read_jobs
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     args = _parser().parse_args(arguments)
-    rows = make_rows(read_jobs(args.folders), args.by)
+    jobs = read_jobs(args.folders)
+    rows = make_rows(jobs, args.by)
     columns = columns_of(rows, args.column)
+    if args.effects:
+        refused = {
+            "--reference": args.reference,
+            "--baselines": args.baselines,
+            "--html": args.html,
+        }
+        if given := [name for name, value in refused.items() if value]:
+            raise LocoError(f"--effects does not go with {given[0]}")
+        _write(effects_table(effects(jobs, columns), columns, args.format), args.output)
+        return 0
     reference = None if args.reference is None else find_row(rows, args.reference)
     if args.over_seeds and reference is None:
         raise LocoError("--over-seeds is of the intervals that --reference shows")
@@ -52,12 +65,15 @@ def main(arguments: list[str]) -> int:
         title = ", ".join(folder.resolve().name for folder in args.folders)
         path = write_sweep_report(table, args.html, title)
         print(f"{path}: open it in a browser", file=sys.stderr)
-    text = RENDERERS[args.format](table)
-    if args.output is None:
+    _write(RENDERERS[args.format](table), args.output)
+    return 0
+
+
+def _write(text: str, path: Path | None) -> None:
+    if path is None:
         print(text, end="")
     else:
-        write_text(args.output, text)
-    return 0
+        write_text(path, text)
 
 
 def _baselines(rows: Sequence[Row]) -> list[Row]:
@@ -101,8 +117,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME",
         help="one more column: a number of metrics.json, such as mAP@0.1; the last value of a "
-        "logged curve, such as lcc/sigma; or what the training took: parameters, gflop, epoch_s; "
-        "may be repeated",
+        "logged curve, such as lcc/sigma, or its highest, such as 'max val/mAP'; or what the "
+        "training took: parameters, gflop, epoch_s; may be repeated",
+    )
+    add(
+        "--effects",
+        action="store_true",
+        help="instead of rows: what each setting adds where it is on, from all jobs at once, for "
+        "sweeps that change several settings in each job",
     )
     add(
         "--reference",

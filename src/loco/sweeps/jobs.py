@@ -55,12 +55,14 @@ class Job:
         return {}
 
     @cached_property
-    def last_logged(self) -> dict[str, float]:
-        """The last value of each logged curve; empty where the CSV logger was not in use."""
+    def logged(self) -> dict[str, float]:
+        """The last value of each logged curve, its highest as `max NAME`; nothing without a log."""
         path = self.folder / "logs" / "metrics.csv"
         if not path.is_file():
             return {}
-        return {name: float(curve.values[-1]) for name, curve in read_log(path).items()}
+        curves = read_log(path)
+        last = {name: float(curve.values[-1]) for name, curve in curves.items()}
+        return last | {f"max {name}": float(max(curve.values)) for name, curve in curves.items()}
 
     @cached_property
     def cost(self) -> dict[str, float]:
@@ -72,8 +74,8 @@ class Job:
             return {}
 
     def result(self, name: str) -> float:
-        """A number that it left: a metric, a cost, or the last value of a curve; else NaN."""
-        for numbers in ("results", "cost", "last_logged"):  # each is read where it is needed
+        """A number that it left: a metric, a cost, or what is `logged`; else NaN."""
+        for numbers in ("results", "cost", "logged"):  # each is read where it is needed
             if name in (found := getattr(self, numbers)):
                 return float(found[name])
         return math.nan

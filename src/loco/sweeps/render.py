@@ -7,9 +7,11 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
+from loco.errors import LocoError
 from loco.runs.streams import csv_cell, one_line
+from loco.sweeps.effects import Effect
 from loco.sweeps.tabulate import Column, Row, Table
 
 
@@ -49,9 +51,18 @@ def latex(table: Table) -> str:
 
 def comma_separated(table: Table) -> str:
     """CSV: numbers without rounding, mean and deviation in columns of their own."""
+    return _csv(table.records())
+
+
+def as_json(table: Table) -> str:
+    """A list of objects, one a row; null where there is no number."""
+    return _json(table.records())
+
+
+def _csv(records: Sequence[Mapping[str, str | float | None]]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    for i, record in enumerate(table.records()):
+    for i, record in enumerate(records):
         if i == 0:
             writer.writerow(map(csv_cell, record))
         writer.writerow(
@@ -60,9 +71,43 @@ def comma_separated(table: Table) -> str:
     return file.getvalue()
 
 
-def as_json(table: Table) -> str:
-    """A list of objects, one a row; null where there is no number."""
-    return json.dumps(table.records(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def _json(records: Sequence[Mapping[str, str | float | None]]) -> str:
+    return json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def effects_table(effects: Sequence[Sequence[Effect]], columns: Sequence[Column], form: str) -> str:
+    """What each setting adds to each result, as markdown, csv or json (not rounded).
+
+    Raises:
+        LocoError: another form.
+    """
+    if form in ("csv", "json"):
+        records: list[dict[str, str | float | None]] = []
+        for row in effects:
+            records.append({"setting": row[0].setting, "jobs": row[0].jobs})
+            for column, effect in zip(columns, row, strict=True):
+                for end in ("mean", "low", "high"):
+                    records[-1][f"{column.result} {end}"] = getattr(effect, end)
+        return _csv(records) if form == "csv" else _json(records)
+    if form != "markdown":
+        raise LocoError(f"--format {form}: effects are markdown, csv or json")
+    titles = ["setting", "jobs", *(_escape_markdown(column.title) for column in columns)]
+    lines = [f"| {' | '.join(titles)} |", "| --- |" + " ---: |" * (len(titles) - 1)]
+    for row in effects:
+        cells = [_escape_markdown(row[0].setting), str(row[0].jobs)]
+        for column, effect in zip(columns, row, strict=True):
+            mean, low, high = (
+                _signed(column.scale * value, "−", column.digits)
+                for value in (effect.mean, effect.low, effect.high)
+            )
+            text = f"{mean} ({low} to {high})"
+            cells.append(f"**{text}**" if effect.low > 0 or effect.high < 0 else text)
+        lines.append(f"| {' | '.join(cells)} |")
+    caption = (
+        "What each setting adds where it is on, the others being what they are in the sweep, "
+        "with a 95 % interval; bold where that misses 0. One in twenty does so by luck."
+    )
+    return "\n".join([*lines, "", caption, ""])
 
 
 RENDERERS: dict[str, Callable[[Table], str]] = {
@@ -124,8 +169,8 @@ def _number(table: Table, row: Row, column: Column, plus_minus: str) -> str:
     return text if deviation is None else f"{text} {plus_minus} {deviation:.{column.digits}f}"
 
 
-def _signed(value: float, minus: str) -> str:
-    text = f"{abs(value):.2f}"
+def _signed(value: float, minus: str, digits: int = 2) -> str:
+    text = f"{abs(value):.{digits}f}"
     return text if float(text) == 0 else f"{'+' if value > 0 else minus}{text}"
 
 

@@ -152,8 +152,8 @@ def columns_of(rows: Sequence[Row], extra: Sequence[str] = ()) -> tuple[Column, 
 
     Args:
         rows: what the table holds.
-        extra: results, or logged curves of which the last value counts, that come first; costs of
-            the training (`parameters`, `gflop`, `epoch_s`) come last.
+        extra: results, or logged curves (`NAME` is the last value, `max NAME` the highest), that
+            come first; costs of the training (`parameters`, `gflop`, `epoch_s`) come last.
 
     Raises:
         LocoError: no finished job has one of them.
@@ -162,12 +162,12 @@ def columns_of(rows: Sequence[Row], extra: Sequence[str] = ()) -> tuple[Column, 
     for name in extra:
         if finished and all(math.isnan(job.result(name)) for job in finished):
             job = finished[0]
-            known = sorted({*job.results, *job.cost, *job.last_logged})
+            known = sorted({*job.results, *job.cost, *job.logged})
             raise LocoError(f"--column {name}: no job has it; there are: {', '.join(known)}")
     costs = {column.result: column for column in TRAINING_COST_COLUMNS}
     first = tuple(
         Column(name, name.removeprefix("mAP@"))
-        if name.startswith("mAP@")
+        if "mAP" in name
         else Column(name, name, 1.0, None, 3)
         for name in extra
         if name not in costs
