@@ -210,6 +210,22 @@ def test_words_that_hydra_cannot_read(word: str, capsys: pytest.CaptureFixture[s
     assert pasted.startswith(f"{key}=")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("-m --cfg job", "error: Only one of --run, --multirun, --cfg, --info and"),
+        ("--shell-completion", "expected one of install=SHELL, uninstall"),
+        ("--experimental-rerun nothing.pickle", "error: File nothing.pickle does not exist!"),
+        ("--config-name nothing", "error: --config-name nothing: no such file; there"),
+    ],
+)
+def test_options_that_hydra_refuses(words: str, message: str, tmp_path: Path) -> None:
+    done = run("-m", "loco.cli", "train", *words.split(), cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_options_and_their_values_are_no_overrides() -> None:
     words = ["-m", "--config-dir", "a=b=c", "--config-dir=a=b=c", "~data.x", "data.root="]
     assert readable_words(words) == words

@@ -6,10 +6,12 @@ import argparse
 import os
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from loco.errors import LocoError
 from loco.runs.configs import config_folder
 from loco.runs.words import COMMAND, without_secrets
 
@@ -44,6 +46,8 @@ def run_composed(
     from loco.runs.outside import check_start
 
     options, _ = get_args_parser().parse_known_args(arguments)
+    if options.shell_completion and len(options.overrides) != 1:
+        raise LocoError("--shell-completion: expected one of install=SHELL, uninstall=, query=")
     if not any((options.hydra_help, options.shell_completion, options.info, options.config_path)):
         composition = Composition(
             options.config_name or name, options.overrides, config_folder(), options.config_dir,
@@ -63,7 +67,13 @@ def run_composed(
     os.environ[COMMAND] = shlex.join(without_secrets(words))  # also for processes of a job
     sys.argv = [f"loco {name}", *arguments]  # Hydra reads nothing else
     compose = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)
-    compose(task)()
+    try:
+        compose(task)()
+    except ValueError as error:
+        place = traceback.extract_tb(error.__traceback__)[-1].filename
+        if "hydra" not in Path(place).parts:
+            raise
+        raise LocoError(" ".join(str(error).split())) from error  # of Hydra's own options
     return 0
 
 
