@@ -88,7 +88,8 @@ RUNNABLE = list({c.text: c for c in OURS if not c.fetched}.values())
 def first_job(words: list[str]) -> list[str]:
     """Overrides of the first job of a sweep: its own choices, and those of its experiment."""
     chosen: dict[str, str] = {}
-    for override in OverridesParser.create().parse_overrides(words):
+    parser = OverridesParser.create()
+    for override in parser.parse_overrides(words):
         key, text = override.key_or_group, override.input_line or ""
         if override.is_sweep_override():
             text = f"{key}={next(iter(override.sweep_string_iterator()))}"
@@ -97,8 +98,9 @@ def first_job(words: list[str]) -> list[str]:
             file = ROOT / "conf" / "experiment" / f"{text.partition('=')[2]}.yaml"
             params = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") or {}
             for name, choices in params.items():
-                first = str(choices).partition(",")[0].strip()
-                if "(" not in first:  # a distribution, of a search
+                swept = parser.parse_override(f"{name}={choices}")
+                if swept.is_choice_sweep():  # no distribution, of a search
+                    first = next(iter(swept.sweep_string_iterator()))
                     chosen.setdefault(str(name), f"{name}={first}")
     return [text for key, text in chosen.items() if not key.startswith("hydra")]
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
-from helpers import make_job
+from helpers import ROOT, make_job
 from loco.cli.tabulate import main
 from loco.errors import LocoError
 
@@ -101,3 +103,33 @@ def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     results.write_text(json.dumps(content | {"mAP": None}), "utf-8")
     with pytest.raises(LocoError, match="has no mAP"):
         main([str(sweep), "--effects"])
+
+
+def test_the_screening_tells_every_change_apart() -> None:
+    """Each is on in half of the jobs, of two or three every combination comes equally often.
+
+    Hence no change is mistaken for another one, nor for what two others do only together.
+    """
+    file = ROOT / "conf" / "experiment" / "better_screen.yaml"
+    text = OmegaConf.load(file).hydra.sweeper.params.part
+    override = OverridesParser.create().parse_override(f"part={text}")
+    choices = list(override.sweep_iterator())
+    rows = [{str(p) for p in choice} if choice != "none" else set() for choice in choices]
+    heads = {"class_agnostic": (1, -1), "trident": (-1, 1), "quality": (1, 1)}
+    parts: set[str] = set().union(*rows)
+    others = sorted(parts - heads.keys())
+    known = {path.stem for path in (ROOT / "conf" / "part").glob("*.yaml")}
+    assert len(rows) == 32
+    assert set(others) <= known
+    signs = np.array(
+        [
+            [1 if name in row else -1 for name in others]
+            + list(next((heads[name] for name in heads if name in row), (-1, -1)))
+            for row in rows
+        ]
+    )
+    columns = range(signs.shape[1])
+    assert signs.shape[1] == 13
+    for count in (1, 2, 3):
+        for chosen in itertools.combinations(columns, count):
+            assert np.prod(signs[:, chosen], axis=1).sum() == 0, chosen
