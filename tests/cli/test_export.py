@@ -68,8 +68,6 @@ def filled(x: torch.Tensor, value: float) -> torch.Tensor:
 @pytest.mark.parametrize("form", ["torch", "onnx"])
 def test_a_file_answers_as_the_net(form: str, overrides: list[str], tmp_path: Path) -> None:
     """For videos of several lengths in one file, and whatever stands behind their end."""
-    if form == "onnx" and overrides[0] == "model=loco_small":
-        pytest.skip("onnxruntime's answers for a single step were off by 0.2 %: see docs/export.md")
     if form == "onnx":
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")

@@ -159,9 +159,11 @@ def global_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor)
         query, key, value: (B, H, T, d).
         visible: (B, H or 1, T) bool, the keys that may be seen; a query with none gets 0.
     """
-    return functional.scaled_dot_product_attention(
+    attended = functional.scaled_dot_product_attention(
         query, key, value, attn_mask=visible.unsqueeze(-2)
     )
+    # torch says 0 of a query that sees nothing, but not every runtime of an exported net does
+    return attended.masked_fill(~visible.any(-1, keepdim=True).unsqueeze(-1), 0)
 
 
 def sliding_window_attention(
