@@ -91,7 +91,7 @@ def test_what_the_page_says(page: Path, run: Path) -> None:
     assert f"<td>{100 * metrics['mAP']:.2f}</td>" in text
     for words in ("this run", "constant predictor", "mAP against tIoU", "Precision against recall",
                   "Losses", "total, validation", "Validation mAP", "Learning rate", "best epoch:",
-                  "What the best predictions are", "mAP by kind of event",
+                  "The best predictions", "mAP by kind of event",
                   "Local cross-modal coherence", "LCC: width σ", "level 1: visual looks at audio",
                   "Confusion between classes", "window_size: 8"):  # fmt: skip
         assert words in text, words
@@ -185,7 +185,7 @@ def test_what_is_gone_is_left_out(run: Path, tmp_path: Path) -> None:
     text = write_report(folder).read_text(encoding="utf-8")
     for what in ("ground truth", "training curves"):
         assert f"No {what}" in text
-    assert "What the best predictions are" in text  # metrics.json has it
+    assert "The best predictions" in text  # metrics.json has it
     assert data_of(folder / "report.html")["videos"] == []
 
 

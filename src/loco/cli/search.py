@@ -10,6 +10,7 @@ loco search 'optimizer.lr=tag(log, interval(1e-4, 1e-2))' trainer.max_epochs=5 -
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from omegaconf import DictConfig
 
 from loco.cli.configs import config_folder, own_folder, seed
 from loco.errors import LocoError
+from loco.files import write_text
 from loco.runs.composition import Composition
 from loco.runs.overrides import readable_words
 
@@ -72,31 +74,33 @@ def _check_optuna() -> None:
 
 
 def _show(study: optuna.Study, folder: Path) -> None:
-    """The best trials, and what the settings decide; importances.png in the folder."""
-    from rich.table import Table
+    """The best trials, what the settings decide, and a page of the search in its folder."""
+    from rich.table import Table as Shown
 
     from loco.runs.results import show
+    from loco.sweeps.origin import IMPORTANCES
+    from loco.sweeps.report import write_sweep_report
     from loco.sweeps.search import completed, done, importances, trial_folder
+    from loco.sweeps.tabulate import Table, columns_of, make_rows, read_jobs
 
     best = completed(study)
     ended = done(study, folder)
     print(f"{folder}: {len(ended)} trials, {len(best)} of them trained to their end")
     if not best:
         return
-    table = Table("trial", *best[0].params, "validation mAP", title="the best trials")
+    table = Shown("trial", *best[0].params, "validation mAP", title="the best trials")
     for trial in best[:10]:
         values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.params.values())
         name = trial_folder(folder, trial.number).name
         table.add_row(name, *values, f"{100 * float(trial.value or 0):.2f}")
     show(table)
     if found := importances(study):
-        from loco.reporting.figures.style import new_axes, write_figure
-
-        figure, axes = new_axes(None, "What decides", "part of the importance", "")
-        axes.barh(list(found)[::-1], list(found.values())[::-1])
-        write_figure(figure, folder / "importances.png", 150)
+        write_text(folder / IMPORTANCES, json.dumps(found, indent=1))
         told = ", ".join(f"{key} {100 * part:.0f} %" for key, part in found.items())
-        print(f"importance (PED-ANOVA): {told}; {folder / 'importances.png'}")
+        print(f"importance (PED-ANOVA): {told}")
+    rows = make_rows(read_jobs([folder]))
+    page = write_sweep_report(Table(rows, columns_of(rows)), folder / "sweep.html", folder.name)
+    print(f"{page}: open it in a browser")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from loco.sweeps.tabulate import Row
 GROUPS = ("experiment", "model", "data", "attention", "correspondence", "recipe", "trainer")
 """Choices that say what was run, whether the command made them or not."""
 MAX_COMMANDS = 4
+IMPORTANCES = "importances.json"
+"""In a search's folder: how much each setting decides about the score, in parts of 1."""
 
 
 def commands(jobs: Sequence[Job]) -> list[str]:
@@ -47,6 +50,15 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
     found["device"] = _all(start.get("device") for start in last)
     found["commit"] = _all(str(start["git"])[:10] for start in last if start.get("git"))
     return [(name, text) for name, text in found.items() if text]
+
+
+def noted_importances(jobs: Sequence[Job]) -> dict[str, float]:
+    """What the search that the jobs are trials of notes; empty for any other sweep."""
+    found: dict[str, float] = {}
+    for folder in dict.fromkeys(job.folder.parent for job in jobs):
+        if (folder / IMPORTANCES).is_file():
+            found |= json.loads((folder / IMPORTANCES).read_text("utf-8"))
+    return found
 
 
 def _all(texts: Iterable[Any]) -> str:

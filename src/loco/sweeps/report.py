@@ -16,11 +16,23 @@ from urllib.parse import quote
 from matplotlib.figure import Figure
 
 from loco.files import write_text
-from loco.reporting.figures import plot_characteristics, plot_curve, plot_errors, plot_map
+from loco.reporting.figures import (
+    plot_characteristics,
+    plot_curve,
+    plot_errors,
+    plot_importances,
+    plot_map,
+)
 from loco.reporting.page import chart_svgs, or_else
 from loco.runs.logs import Curve
 from loco.runs.pages import render, signed
-from loco.sweeps.origin import commands, facts, fixed_settings, shared_settings
+from loco.sweeps.origin import (
+    commands,
+    facts,
+    fixed_settings,
+    noted_importances,
+    shared_settings,
+)
 from loco.sweeps.render import seeds_text
 from loco.sweeps.summary import label, mean_diagnosis, mean_metrics, seed_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
@@ -99,6 +111,8 @@ def _charts(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]
     for name, title, unit, scale in CURVES:
         if any(name in log for of_row in logs.values() for log in of_row):
             charts[title] = partial(plot_curve, logs, name, title, unit, scale)
+    if found := noted_importances([job for row in shown for job in row.finished]):
+        charts["what decides"] = lambda: plot_importances(found)
     if diagnoses:
         charts["mistakes"] = lambda: plot_errors(diagnoses)
         charts["kinds of events"] = lambda: plot_characteristics(diagnoses)

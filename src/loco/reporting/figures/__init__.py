@@ -10,6 +10,7 @@ from loco.reporting.figures.precision_recall import plot_precision_recall
 from loco.reporting.figures.results import (
     plot_characteristics,
     plot_errors,
+    plot_importances,
     plot_map,
     plot_per_class,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "plot_curve",
     "plot_data",
     "plot_errors",
+    "plot_importances",
     "plot_learning_rate",
     "plot_losses",
     "plot_map",

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from loco.reporting.figures.style import (
+    COLORS,
     INK,
     MARKERS,
     color_of,
@@ -92,6 +93,22 @@ def plot_per_class(
     return figure
 
 
+def plot_importances(importances: Mapping[str, float], axes: Axes | None = None) -> Figure:
+    """How much each setting of a search decides about its score, a bar for each, largest on top.
+
+    Args:
+        importances: by setting, parts of 1.
+    """
+    size = (4.8, 1.4 + 0.35 * len(importances))
+    figure, axes = new_axes(axes, "What decides", "part of the importance (%)", "", size)
+    ordered = sorted(importances.items(), key=lambda item: item[1])
+    rows = np.arange(len(ordered))
+    axes.barh(rows, [100 * part for _, part in ordered], color=COLORS[0], height=0.6)
+    name_ticks(axes.yaxis, rows, [name for name, _ in ordered])
+    axes.set(xlim=(0, None))
+    return figure
+
+
 def plot_errors(diagnoses: Mapping[str, Mapping[str, Any]], axes: Axes | None = None) -> Figure:
     """What the best predictions are: right, or which kind of mistake, a bar for each run.
 
@@ -101,7 +118,7 @@ def plot_errors(diagnoses: Mapping[str, Mapping[str, Any]], axes: Axes | None = 
     first = next(iter(diagnoses.values()))
     figure, axes = new_axes(
         axes,
-        f"What the best predictions are (tIoU {first['tiou']:g})",
+        f"The best predictions (tIoU {first['tiou']:g})",
         "part of the predictions (%)",
         "",
         (4.8, 1.9 + 0.45 * len(diagnoses)),

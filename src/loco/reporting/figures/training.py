@@ -65,7 +65,7 @@ def _whole_numbers(axes: Axes, from_zero: bool = True) -> None:
     """Steps or epochs to the right, none of them below 0."""
     if from_zero:
         axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def plot_losses(log: Mapping[str, Curve], axes: Axes | None = None) -> Figure:
