@@ -27,6 +27,7 @@ from loco.detection.heads import ConvHead
 from loco.detection.losses import DetectionLoss
 from loco.detection.nms import hard_nms, soft_nms
 from loco.detection.suppression import Suppression, Voting
+from loco.detection.task_aligned import TaskAlignedAssigner
 from loco.detectors.actionformer import ActionFormer
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import (
@@ -149,6 +150,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         },
     ),
     "centers": (CenterAssigner, {"radius": (0, -1)}),
+    "aligned": (TaskAlignedAssigner, {"top": (0, 1.5), "alpha": (-1,), "beta": (-1,)}),
     "suppression": (
         Suppression,
         {"sigma": (0, -1), "iou_threshold": PART, "min_score": PART, "max_segments": WHOLE},

@@ -192,7 +192,7 @@ def test_varifocal_against_loops() -> None:
 PARTS = sorted(path.stem for path in (ROOT / "conf" / "part").glob("*.yaml"))
 OF_THE_NET = (
     "agreement", "quality", "varifocal", "class_agnostic", "low_rank", "trident",
-    "center_sampling", "overlapping_ranges", "top_down",
+    "center_sampling", "overlapping_ranges", "task_aligned", "top_down",
 )  # fmt: skip
 
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from loco.structures import Events, TimeGrid
+
+if TYPE_CHECKING:
+    from loco.detection.outputs import Outputs, PointOutputs
 
 FIRST_RANGE = 4.0
 """Steps up to which the finest level regresses; every coarser level reaches twice as far [U]."""
@@ -137,6 +140,10 @@ class RangeAssigner:
     ) -> Positives:  # fmt: skip
         """What another rule overrides; arguments as `assign_batch`'s."""
         return assign_batch(points, segment_steps, labels, video, num_videos, num_classes)
+
+    def choose(self, positives: Positives, outputs: PointOutputs | Outputs) -> Positives:
+        """Those of the positives that count, given what the net says: here all of them."""
+        return positives
 
 
 def assign_batch(

@@ -211,7 +211,8 @@ def point_losses(
         criterion: takes logits, offsets, mask and positives.
         num_classes: K.
     """
-    positives = assigner(outputs.points, batch.events, batch.grid, num_classes)
+    candidates = assigner(outputs.points, batch.events, batch.grid, num_classes)
+    positives = assigner.choose(candidates, outputs)
     losses: dict[str, Tensor] = criterion(
         outputs.logits.float(), outputs.offsets.float(), outputs.mask, positives
     )
