@@ -7,6 +7,7 @@ in a process of its own, as the limit stays with it.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -138,9 +139,12 @@ sys.exit(main(sys.argv[2:]))
 
 
 def command(limit: int, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    # without what has it write its coverage, which would be too large as well
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(limit), *words], cwd=cwd, capture_output=True, text=True
-    )
+        [sys.executable, "-c", PROGRAM, str(limit), *words],
+        cwd=cwd, capture_output=True, text=True, env=environment,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
