@@ -7,12 +7,13 @@ import math
 import pytest
 import torch
 from hydra.utils import instantiate
-from torch import Tensor
+from torch import Tensor, nn
 
 from batches import GRID, events_of, make_batch, single, total
 from helpers import ROOT, compose_config
 from loco.detection.agreement import AgreementGate, soft_minimum
 from loco.detection.assignment import RangeAssigner, make_points
+from loco.detection.boundary import BoundaryHead
 from loco.detection.decoding import Decoding
 from loco.detection.heads import PointHead
 from loco.detection.losses import DetectionLoss, quality_loss
@@ -107,6 +108,33 @@ def test_low_rank_boundaries_are_a_mixture_of_what_a_point_has() -> None:
     assert torch.equal(same[mask][:, 0], same[mask][:, 2])
 
 
+def test_boundaries_move_by_what_is_found_there() -> None:
+    """In the finest level, between its steps; an untrained head moves nothing."""
+    torch.manual_seed(0)
+    head = BoundaryHead(6, K, num_levels=2)
+    levels = levels_of()
+    plain = PointHead.forward(head, levels)
+    for ours, theirs in zip(head(levels), plain, strict=True):
+        assert torch.equal(ours[plain[2]], theirs[plain[2]])
+    nn.init.normal_(head.move.weight)
+    offsets = head(levels)[1]
+    finest, real = levels[0]
+    at = 0
+    for i, (x, level_mask) in enumerate(levels):
+        for b, t in level_mask.nonzero().tolist():
+            before = plain[1][b, at + t]
+            last = int(real[b].sum()) - 1
+            found = [x[b, t]]
+            for place in (2**i * (t - before[0]), 2**i * (t + before[1])):
+                place = min(max(place.item(), 0), last)
+                low = min(int(place), last - 1)
+                found.append(finest[b, low] + (place - low) * (finest[b, low + 1] - finest[b, low]))
+            move = head.move(head.look(torch.cat(found)).relu())
+            expected = (before + before.sum() * move).clamp(min=0)
+            assert torch.allclose(offsets[b, at + t], expected, atol=1e-5)
+        at += x.shape[1]
+
+
 def test_top_down_adds_the_coarser_level_and_no_padding() -> None:
     torch.manual_seed(0)
     fusion = TopDownFusion(6, num_levels=2)
@@ -192,7 +220,7 @@ def test_varifocal_against_loops() -> None:
 PARTS = sorted(path.stem for path in (ROOT / "conf" / "part").glob("*.yaml"))
 OF_THE_NET = (
     "agreement", "quality", "varifocal", "class_agnostic", "low_rank", "trident",
-    "center_sampling", "overlapping_ranges", "task_aligned", "top_down",
+    "center_sampling", "overlapping_ranges", "task_aligned", "top_down", "boundary",
 )  # fmt: skip
 
 
