@@ -4,7 +4,7 @@ loco tabulate multirun/train/…
 loco tabulate multirun/train/… multirun/train/… --format latex --output table.tex
 loco tabulate multirun/train/… --reference attention=fixed --baselines
 loco tabulate multirun/train/… --html sweep.html
-loco tabulate multirun/train/… --effects --column 'max val/mAP'
+loco tabulate multirun/train/… --effects --column 'max val/mAP' --only
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def main(arguments: list[str]) -> int:
     args = _parser().parse_args(arguments)
     jobs = read_jobs(args.folders)
     rows = make_rows(jobs, args.by)
-    columns = columns_of(rows, args.column)
+    if args.only and not args.column:
+        raise LocoError("--only shows the columns that --column names, and there are none")
+    columns = columns_of(rows, args.column, args.only)
     if args.effects:
         refused = {
             "--reference": args.reference,
@@ -120,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         "logged curve, such as lcc/sigma, or its highest, such as 'max val/mAP'; or what the "
         "training took: parameters, gflop, epoch_s; may be repeated",
     )
+    add("--only", action="store_true", help="no other columns, such as while validation chooses")
     add(
         "--effects",
         action="store_true",

@@ -175,8 +175,7 @@ def _signed(value: float, minus: str, digits: int = 2) -> str:
 
 
 def _caption(table: Table) -> str:
-    shown = "mAP in percent" if table.columns[-1].result == "mAP" else "What the models cost"
-    text = f"{shown}; mean ± sample standard deviation over the seeds, the best in bold."
+    text = f"{table.unit}; mean ± sample standard deviation over the seeds, the best in bold."
     if table.differences is not None and table.reference is not None:
         text += (
             f" Δ: Avg. less that of {table.rows[table.reference].name}, with a 95 % bootstrap "

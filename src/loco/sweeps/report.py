@@ -86,7 +86,7 @@ def write_sweep_report(table: Table, path: Path, title: str) -> Path:
         missing=missing,
         fixed=fixed_settings(jobs, table.keys),
         shared=shared_settings(jobs),
-        score=table.columns[-1].title,
+        score=table.score.title,
         jobs=_jobs(table, path.parent),
     )
     write_text(path, page)
@@ -126,8 +126,7 @@ def _charts_note(rows: Sequence[Row]) -> str:
 
 
 def _caption(table: Table) -> str:
-    unit = "mAP in percent; " if table.columns[-1].result == "mAP" else ""
-    text = f"{unit}mean ± sample standard deviation over the seeds, the best in bold."
+    text = f"{table.unit}; mean ± sample standard deviation over the seeds, the best in bold."
     if table.reference is not None:
         text += " Δ: with a 95 % bootstrap interval over the test videos"
         text += " and the seeds." if table.over_seeds else "."
@@ -168,7 +167,7 @@ def _difference(table: Table, index: int) -> Cell:
 def _jobs(table: Table, folder: Path) -> list[dict[str, Any]]:
     """A line for each finished job; a link where it has a report."""
     lines = []
-    column = table.columns[-1]
+    column = table.score
     for row in table.rows:
         for job in row.finished:
             report = job.folder / "report.html"

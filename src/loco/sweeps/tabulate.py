@@ -147,13 +147,16 @@ def _check_same(jobs: Sequence[Job]) -> None:
             )
 
 
-def columns_of(rows: Sequence[Row], extra: Sequence[str] = ()) -> tuple[Column, ...]:
+def columns_of(
+    rows: Sequence[Row], extra: Sequence[str] = (), only: bool = False
+) -> tuple[Column, ...]:
     """mAP, or for measured costs these.
 
     Args:
         rows: what the table holds.
         extra: results, or logged curves (`NAME` is the last value, `max NAME` the highest), that
             come first; costs of the training (`parameters`, `gflop`, `epoch_s`) come last.
+        only: these and nothing of the test, such as while validation chooses.
 
     Raises:
         LocoError: no finished job has one of them.
@@ -174,7 +177,8 @@ def columns_of(rows: Sequence[Row], extra: Sequence[str] = ()) -> tuple[Column, 
     )
     if finished and all("gflop" in job.results for job in finished):
         return first + COST_COLUMNS
-    return first + MAP_COLUMNS + tuple(costs[name] for name in extra if name in costs)
+    last = tuple(costs[name] for name in extra if name in costs)
+    return first + last if only else first + MAP_COLUMNS + last
 
 
 @dataclass(frozen=True)
@@ -200,6 +204,17 @@ class Table:
     @property
     def keys(self) -> list[str]:
         return list(self.rows[0].settings) if self.rows else []
+
+    @property
+    def score(self) -> Column:
+        """The column that sums a row up: average mAP, else the last one."""
+        return next((c for c in self.columns if c.result == "mAP"), self.columns[-1])
+
+    @property
+    def unit(self) -> str:
+        """What the numbers are, for a caption."""
+        percent = any("mAP" in column.result for column in self.columns)
+        return "mAP in percent" if percent else "What the models cost"
 
     def mean(self, row: Row, column: Column) -> float:
         """Of the seeds, as shown; NaN without any."""
