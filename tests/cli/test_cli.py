@@ -226,6 +226,11 @@ def test_options_that_hydra_refuses(words: str, message: str, tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
+def test_help_comes_before_hydras(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--hydra-help", "--help"]) == 0
+    assert "correspondence=" in capsys.readouterr().out
+
+
 def test_options_and_their_values_are_no_overrides() -> None:
     words = ["-m", "--config-dir", "a=b=c", "--config-dir=a=b=c", "~data.x", "data.root="]
     assert readable_words(words) == words

@@ -57,6 +57,7 @@ def filled(x: torch.Tensor, value: float) -> torch.Tensor:
     "overrides",
     [
         ["model=loco_small", "model.dim=16", "model.heads=2", "model.num_levels=3"],
+        ["part=quality", "model.dim=16", "model.heads=2", "model.num_levels=3"],
         ["model=actionformer_small", "model.dim=16", "model.heads=2", "model.num_levels=3",
          "model.window_size=5"],
         ["model=tridet_small", "model.dim=16", "model.num_levels=3", "model.bins=4"],
@@ -103,7 +104,9 @@ def test_a_file_answers_as_the_net(form: str, overrides: list[str], tmp_path: Pa
                 said = net(filled(visual, padding), filled(audio, padding), mask)
                 real = said[2]
                 assert real.sum() == alone.mask.sum()
-                for theirs, ours in zip(said[:2], (alone.logits, alone.offsets), strict=True):
+                rated = detector.decoding.probability(alone.logits, alone.quality)
+                expected = (alone.logits if alone.quality is None else rated.logit(), alone.offsets)
+                for theirs, ours in zip(said[:2], expected, strict=True):
                     torch.testing.assert_close(theirs[real], ours[alone.mask], rtol=1e-4, atol=2e-5)
     together = [
         torch.cat([filled(x, 0.0) for x in of])

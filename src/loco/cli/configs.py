@@ -48,7 +48,8 @@ def run_composed(
     options, _ = get_args_parser().parse_known_args(arguments)
     if options.shell_completion and len(options.overrides) != 1:
         raise LocoError("--shell-completion: expected one of install=SHELL, uninstall=, query=")
-    if not any((options.hydra_help, options.shell_completion, options.info, options.config_path)):
+    others = (options.hydra_help, options.shell_completion, options.info, options.config_path)
+    if options.help or not any(others):
         composition = Composition(
             options.config_name or name, options.overrides, config_folder(), options.config_dir,
             bool(options.multirun),

@@ -58,13 +58,17 @@ class Decoding(Suppression):
             durations: (B,) seconds.
             grid: turns steps into seconds.
         """
-        probability = logits.float().sigmoid()
-        if quality is not None:
-            probability = probability * quality.float().sigmoid().unsqueeze(2) ** self.score_power
         video, scores, labels, segments = self._candidates(
-            probability, offsets.float(), mask, points
+            self.probability(logits, quality), offsets.float(), mask, points
         )
         return self.to_events(grid.to_seconds(segments), scores, labels, video, durations)
+
+    def probability(self, logits: Tensor, quality: Tensor | None = None) -> Tensor:
+        """What a class of a point scores, (B, P, K): p, or p · qᵝ."""
+        probability = logits.float().sigmoid()
+        if quality is None:
+            return probability
+        return probability * quality.float().sigmoid().unsqueeze(2) ** self.score_power
 
     def _candidates(
         self, probability: Tensor, offsets: Tensor, mask: Tensor, points: Tensor

@@ -35,7 +35,10 @@ TOLERANCE = 1e-4
 
 
 class PointNet(nn.Module):
-    """A detector's net alone, its outputs a plain tuple: (logits, offsets, mask, points)."""
+    """A detector's net alone, its outputs a plain tuple: (logits, offsets, mask, points).
+
+    Where points rate their segments, the rating is in the logits, as it is in scores (`Decoding`).
+    """
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
@@ -44,7 +47,12 @@ class PointNet(nn.Module):
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Features (B, N, C_visual) and (B, N, C_audio), mask (B, N)."""
         said = self.detector(visual, audio, mask)
-        return said.logits, said.offsets, said.mask, said.points
+        logits = said.logits
+        if said.quality is not None:
+            decoding: Any = self.detector.decoding
+            score = decoding.probability(said.logits, said.quality)
+            logits = torch.logit(score, eps=torch.finfo(torch.float32).eps)
+        return logits, said.offsets, said.mask, said.points
 
 
 def export_net(
