@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -121,9 +120,6 @@ def curves(run: RunFolder) -> Figure:
     legend(left, loc="upper right")
     left.set_title("Test mAP", fontsize=10, color=INK, loc="left", fontweight="bold")
     plot_validation(run.log, right)
-    for note in right.texts:
-        if isinstance(note, Annotation):
-            note.xy = (note.xy[0], 0.42)  # between the curves
     return figure
 
 

@@ -90,7 +90,7 @@ def test_what_the_page_says(page: Path, run: Path) -> None:
     metrics = RunFolder(run).metrics
     assert f"<td>{100 * metrics['mAP']:.2f}</td>" in text
     for words in ("this run", "constant predictor", "mAP against tIoU", "Precision against recall",
-                  "Losses", "total, validation", "Validation mAP", "Learning rate", "best epoch:",
+                  "Losses", "total, validation", "Validation mAP", "Learning rate", "best epoch, ",
                   "The best predictions", "mAP by kind of event",
                   "Local cross-modal coherence", "LCC: width σ", "level 1: visual looks at audio",
                   "Confusion between classes", "window_size: 8"):  # fmt: skip

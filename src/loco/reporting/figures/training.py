@@ -54,11 +54,7 @@ def _mark_best(axes: Axes, log: Mapping[str, Curve], by_epoch: bool = False) -> 
     axes.vlines(
         x, 0, 1, transform=axes.get_xaxis_transform(), color=SOFT, linestyle=":", linewidth=1.2
     )
-    axes.annotate(
-        f"best epoch: {best_epoch(log)}", (x, 0.03), xycoords=axes.get_xaxis_transform(),
-        xytext=(-3, 0), textcoords="offset points", rotation=90, ha="right", va="bottom",
-        fontsize=7, color=SOFT,
-    )  # fmt: skip
+    axes.set_xlabel(f"{axes.get_xlabel()} (dotted: the end of the best epoch, {best_epoch(log)})")
 
 
 def _whole_numbers(axes: Axes, from_zero: bool = True) -> None:
