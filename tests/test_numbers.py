@@ -68,6 +68,7 @@ LAYOUT = FeatureLayout(["{id}_v.npy"], ["{id}_a.npy"], 25, 24, 8)
 CANDIDATES = (torch.rand(2, 2), torch.rand(2), torch.zeros(2, dtype=torch.long))
 WHOLE = (0, -1, 1.5)  # of counts from 1
 COUNT = (-1, 0.5)  # of counts from 0
+LAYERS, BLOCKS = (*WHOLE, 2**70), (*COUNT, 2**70)  # what would be built for ever
 PART = (-0.1, 1.1)
 CHANNELS = {"visual_channels": WHOLE, "audio_channels": WHOLE, "num_classes": WHOLE}
 SMALL = {"visual_channels": 3, "audio_channels": 2, "num_classes": 2}
@@ -99,7 +100,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     ),
     "encoder": (
         partial(UnimodalEncoder, 3, BlockFactory(4, 2), num_convs=1, num_blocks=1),
-        {"num_convs": WHOLE, "num_blocks": COUNT},
+        {"num_convs": LAYERS, "num_blocks": BLOCKS},
     ),
     "attention": (partial(GlobalAttention, dim=4, heads=2), {"heads": (*WHOLE, 3), "dim": WHOLE}),
     "windows": (partial(FixedWindowAttention, dim=4, heads=2), {"window_size": WHOLE}),
@@ -107,7 +108,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         partial(CrossModalDynamicPerception, dim=4, heads=2),
         {"window_size": WHOLE, "heads": (*WHOLE, 3), "stride": WHOLE},
     ),
-    "head": (partial(ConvHead, 4, 3), {"num_convs": WHOLE, "hidden": WHOLE}),
+    "head": (partial(ConvHead, 4, 3), {"num_convs": LAYERS, "hidden": WHOLE}),
     "decoding": (
         Decoding,
         {
@@ -137,15 +138,17 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         partial(LoCo, visual_channels=3, audio_channels=2, num_classes=2, dim=4, heads=2),
         {
             "visual_channels": WHOLE, "audio_channels": WHOLE, "num_classes": WHOLE, "dim": WHOLE,
-            "heads": (*WHOLE, 3), "num_convs": WHOLE, "encoder_blocks": COUNT, "num_levels": WHOLE,
-            "decoder_blocks": COUNT, "drop_path": (-0.1, 1), "layer_scale": (),
+            "heads": (*WHOLE, 3), "num_convs": LAYERS, "encoder_blocks": BLOCKS,
+            "num_levels": LAYERS, "decoder_blocks": BLOCKS, "drop_path": (-0.1, 1),
+            "layer_scale": (),
         },
     ),
     "actionformer": (
         partial(ActionFormer, **SMALL, dim=4, heads=2),
         CHANNELS | {
-            "dim": WHOLE, "heads": (*WHOLE, 3), "window_size": WHOLE, "num_convs": WHOLE,
-            "stem_blocks": COUNT, "num_levels": WHOLE, "head_dim": WHOLE, "drop_path": (-0.1, 1),
+            "dim": WHOLE, "heads": (*WHOLE, 3), "window_size": WHOLE, "num_convs": LAYERS,
+            "stem_blocks": BLOCKS, "num_levels": LAYERS, "head_dim": WHOLE,
+            "drop_path": (-0.1, 1),
             "layer_scale": (),
         },
     ),
@@ -160,7 +163,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
         partial(TriDet, **SMALL, dim=16, feed_forward=4),
         CHANNELS | {
             "dim": (*WHOLE, 20), "feed_forward": WHOLE, "kernel": (*WHOLE, 2), "k": (0, -1),
-            "init_std": (-1,), "num_convs": WHOLE, "stem_blocks": COUNT, "num_levels": WHOLE,
+            "init_std": (-1,), "num_convs": LAYERS, "stem_blocks": BLOCKS, "num_levels": LAYERS,
             "bins": WHOLE, "head_dim": WHOLE, "input_noise": (-1,), "drop_path": (-0.1, 1),
             "layer_scale": (),
         },
@@ -168,23 +171,23 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     "unav": (
         partial(UnAV, **SMALL, dim=4, heads=2, class_dim=2, head_dim=4),
         CHANNELS | {
-            "dim": WHOLE, "heads": (*WHOLE, 3), "num_convs": WHOLE, "encoder_blocks": COUNT,
-            "num_levels": WHOLE, "class_dim": WHOLE, "head_dim": WHOLE, "drop_path": (-0.1, 1),
+            "dim": WHOLE, "heads": (*WHOLE, 3), "num_convs": LAYERS, "encoder_blocks": BLOCKS,
+            "num_levels": LAYERS, "class_dim": WHOLE, "head_dim": WHOLE, "drop_path": (-0.1, 1),
             "layer_scale": (),
         },
     ),
     "uniav": (
         partial(UniAV, **SMALL, dim=4, heads=2, head_dim=4, text_channels=4),
         CHANNELS | {
-            "dim": WHOLE, "heads": (*WHOLE, 3), "num_convs": WHOLE, "encoder_blocks": COUNT,
-            "num_levels": WHOLE, "head_dim": WHOLE, "text_channels": WHOLE,
+            "dim": WHOLE, "heads": (*WHOLE, 3), "num_convs": LAYERS, "encoder_blocks": BLOCKS,
+            "num_levels": LAYERS, "head_dim": WHOLE, "text_channels": WHOLE,
             "drop_path": (-0.1, 1), "layer_scale": (),
         },
     ),
     "tadtr": (
         partial(TadTR, **SMALL, dim=4, heads=2, feed_forward=4, encoder_layers=1, decoder_layers=1),
         CHANNELS | {
-            "dim": WHOLE, "heads": (*WHOLE, 3), "encoder_layers": COUNT, "decoder_layers": WHOLE,
+            "dim": WHOLE, "heads": (*WHOLE, 3), "encoder_layers": BLOCKS, "decoder_layers": LAYERS,
             "encoder_points": WHOLE, "decoder_points": WHOLE, "feed_forward": WHOLE,
             "num_queries": WHOLE, "dropout": (-0.1, 1),
         },
@@ -207,8 +210,8 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, tuple[Any, ...]]]] = {
     "vsgn": (
         partial(VSGN, **SMALL, dim=4),
         CHANNELS | {
-            "length": (*WHOLE, 100), "dim": WHOLE, "num_levels": WHOLE, "stem_stride": WHOLE,
-            "neighbours": COUNT, "head_convs": COUNT,
+            "length": (*WHOLE, 100), "dim": WHOLE, "num_levels": LAYERS, "stem_stride": WHOLE,
+            "neighbours": COUNT, "head_convs": BLOCKS,
         },
     ),
     "stitch": (SelfStitch, {"short": (-0.1, 1), "clip": PART, "gap": COUNT}),

@@ -72,6 +72,12 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
+MAX_LAYERS = 1000
+"""Of one kind in a net: far more than any has. Without a limit a slip is built for ever."""
+MAX_LEVELS = 24
+"""Of a pyramid, whose coarsest step is then some 30 days long."""
+
+
 def check_number(
     name: str,
     value: object,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loco.errors import check_number
+from loco.errors import MAX_LAYERS, check_number
 from loco.nn.layers import MaskedConv1d, full_precision
 
 
@@ -31,7 +31,7 @@ class ConvHead(nn.Module):
         self, dim: int, out_channels: int, num_convs: int = 3, *, hidden: int | None = None
     ) -> None:
         super().__init__()
-        check_number("num_convs", num_convs, 1, whole=True)
+        check_number("num_convs", num_convs, 1, MAX_LAYERS, whole=True)
         width = dim if hidden is None else hidden
         channels = [dim, *[width] * (num_convs - 1)]
         self.convs = nn.ModuleList(

@@ -17,7 +17,7 @@ from loco.detection.decoding import Decoding
 from loco.detection.heads import PointHead
 from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import PointOutputs
-from loco.errors import check_number
+from loco.errors import MAX_LEVELS, check_number
 from loco.nn.attention import AttentionFactory, FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.encoder import UnimodalEncoder
@@ -74,7 +74,7 @@ class ActionFormer(nn.Module):
         decoding: Decoding | None = None,
     ) -> None:
         super().__init__()
-        check_number("num_levels", num_levels, 1, whole=True)
+        check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
         first, *others = _attentions(window_size, num_levels)
         block = BlockFactory(dim, heads, drop_path, layer_scale)
         self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)

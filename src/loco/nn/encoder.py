@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loco.errors import check_number
+from loco.errors import MAX_LAYERS, check_number
 from loco.nn.attention import AttentionFactory, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.layers import MaskedConv1d, sinusoid_positions, zero_padding
@@ -25,7 +25,7 @@ class StreamEmbedding(nn.Module):
         self, in_channels: int, dim: int, *, num_convs: int, positions: bool = True
     ) -> None:
         super().__init__()
-        check_number("num_convs", num_convs, int(in_channels != dim), whole=True)
+        check_number("num_convs", num_convs, int(in_channels != dim), MAX_LAYERS, whole=True)
         self.convs = nn.ModuleList(
             MaskedConv1d(in_channels if i == 0 else dim, dim, bias=False) for i in range(num_convs)
         )
@@ -63,7 +63,7 @@ class UnimodalEncoder(StreamEmbedding):
         attention: AttentionFactory = GlobalAttention,
     ) -> None:
         super().__init__(in_channels, block.dim, num_convs=num_convs, positions=positions)
-        check_number("encoder_blocks", num_blocks, 0, whole=True)
+        check_number("encoder_blocks", num_blocks, 0, MAX_LAYERS, whole=True)
         self.blocks = nn.ModuleList(block(attention=attention) for _ in range(num_blocks))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from loco.errors import check_number
+from loco.errors import MAX_LEVELS, check_number
 from loco.nn.layers import linear
 
 
@@ -24,7 +24,7 @@ class TopDownFusion(nn.Module):
 
     def __init__(self, dim: int, *, num_levels: int) -> None:
         super().__init__()
-        check_number("num_levels", num_levels, 1, whole=True)
+        check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(num_levels - 1))
         self.layers = nn.ModuleList(linear(dim, dim) for _ in range(num_levels - 1))
 

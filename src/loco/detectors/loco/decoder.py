@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from loco.detection.heads import HeadFactory, PointHead
 from loco.detection.outputs import HeadOutputs
-from loco.errors import check_number
+from loco.errors import MAX_LAYERS, check_number
 from loco.nn.blocks import BlockFactory
 from loco.nn.layers import linear
 
@@ -50,7 +50,7 @@ class Decoder(nn.Module):
         gate: GateFactory | None = None,
     ) -> None:
         super().__init__()
-        check_number("decoder_blocks", num_blocks, 0, whole=True)
+        check_number("decoder_blocks", num_blocks, 0, MAX_LAYERS, whole=True)
         for name, value in {"num_levels": num_levels, "num_classes": num_classes}.items():
             check_number(name, value, 1, whole=True)
         dim = block.dim

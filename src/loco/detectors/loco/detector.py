@@ -13,7 +13,7 @@ from loco.detection.outputs import HeadOutputs, Outputs
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
-from loco.errors import check_number
+from loco.errors import MAX_LEVELS, check_number
 from loco.nn.attention import AttentionFactory
 from loco.nn.blocks import BlockFactory
 from loco.nn.encoder import UnimodalEncoder
@@ -70,7 +70,7 @@ class LoCo(nn.Module):
         decoding: Decoding | None = None,
     ) -> None:
         super().__init__()
-        check_number("num_levels", num_levels, 1, whole=True)
+        check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
         block = BlockFactory(dim, heads, drop_path, layer_scale)
         self.visual_encoder, self.audio_encoder = (
             UnimodalEncoder(channels, block, num_convs=num_convs, num_blocks=encoder_blocks)

@@ -14,7 +14,7 @@ from loco.detectors.tadtr.deformable import DeformableAttention
 from loco.detectors.tadtr.losses import SetLoss
 from loco.detectors.tadtr.matching import make_targets
 from loco.detectors.tadtr.transformer import Decoder, Encoder
-from loco.errors import check_number
+from loco.errors import MAX_LAYERS, check_number
 from loco.nn.fusion import EarlyFusion
 from loco.nn.layers import MaskedGroupNorm, zero_padding
 from loco.structures import Batch, Events
@@ -96,12 +96,13 @@ class TadTR(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {
-            "num_classes": num_classes, "dim": dim, "decoder_layers": decoder_layers,
+            "num_classes": num_classes, "dim": dim,
             "num_queries": num_queries, "feed_forward": feed_forward,
         }  # fmt: skip
         for name, size in sizes.items():
             check_number(name, size, 1, whole=True)
-        check_number("encoder_layers", encoder_layers, 0, whole=True)
+        check_number("decoder_layers", decoder_layers, 1, MAX_LAYERS, whole=True)
+        check_number("encoder_layers", encoder_layers, 0, MAX_LAYERS, whole=True)
         check_number("dropout", dropout, 0, 1, without="high")
         self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
         self.project = Projection(self.fusion.out_channels, dim)

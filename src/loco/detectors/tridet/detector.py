@@ -19,7 +19,7 @@ from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import PointOutputs
 from loco.detection.trident import TridentHead
 from loco.detectors.tridet.sgp import SGPBlock
-from loco.errors import check_number
+from loco.errors import MAX_LAYERS, MAX_LEVELS, check_number
 from loco.nn.encoder import StreamEmbedding
 from loco.nn.fusion import EarlyFusion
 from loco.nn.pyramid import FeaturePyramid
@@ -87,8 +87,8 @@ class TriDet(nn.Module):
         decoding: Decoding | None = None,
     ) -> None:
         super().__init__()
-        check_number("num_levels", num_levels, 1, whole=True)
-        check_number("stem_blocks", stem_blocks, 0, whole=True)
+        check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
+        check_number("stem_blocks", stem_blocks, 0, MAX_LAYERS, whole=True)
         check_number("input_noise", input_noise, 0)
         self.input_noise = input_noise
         self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)

@@ -12,7 +12,7 @@ from loco.detection.heads import ConvHead, start_from_prior
 from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import Outputs
 from loco.detectors.unav.dependency import DependencyBlock
-from loco.errors import check_number
+from loco.errors import MAX_LEVELS, check_number
 from loco.nn.attention import GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.encoder import UnimodalEncoder
@@ -68,7 +68,7 @@ class UnAV(nn.Module):
         decoding: Decoding | None = None,
     ) -> None:
         super().__init__()
-        check_number("num_levels", num_levels, 1, whole=True)
+        check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
         block = BlockFactory(dim, heads, drop_path, layer_scale, asks="context")
         self.visual_encoder, self.audio_encoder = (
             UnimodalEncoder(channels, block, num_convs=num_convs, num_blocks=encoder_blocks)

@@ -16,7 +16,7 @@ from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import Outputs
 from loco.detectors.uniav.experts import Choice, ExpertBlockFactory
 from loco.detectors.uniav.heads import RANDOM, LanguageClassifier, TaskRegression, text_table
-from loco.errors import LocoError, check_number
+from loco.errors import MAX_LEVELS, LocoError, check_number
 from loco.nn.attention import GlobalAttention
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.pyramid import CrossModalPyramid
@@ -96,7 +96,7 @@ class UniAV(nn.Module):
         assigner: RangeAssigner | None = None,
     ) -> None:
         super().__init__()
-        check_number("num_levels", num_levels, 1, whole=True)
+        check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
         check_number("text_channels", text_channels, 1, whole=True)
         self.tasks = {"avel": Task()} if tasks is None else dict(tasks)
         self.num_classes = _classes_by_task(num_classes, list(self.tasks))

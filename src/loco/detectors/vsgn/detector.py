@@ -14,7 +14,7 @@ from loco.detectors.vsgn.heads import BoundaryAdjustment, BoxHead, FrameHead
 from loco.detectors.vsgn.losses import BoxLoss
 from loco.detectors.vsgn.pyramid import CrossScaleGraphPyramid
 from loco.detectors.vsgn.stitching import Layout, SelfStitch, make_targets
-from loco.errors import check_number
+from loco.errors import MAX_LAYERS, MAX_LEVELS, check_number
 from loco.nn.fusion import EarlyFusion
 from loco.nn.layers import full_precision, zero_padding
 from loco.structures import Batch, Events
@@ -86,13 +86,14 @@ class VSGN(nn.Module):
     ) -> None:
         super().__init__()
         sizes = {
-            "num_classes": num_classes, "length": length, "dim": dim, "num_levels": num_levels,
+            "num_classes": num_classes, "length": length, "dim": dim,
             "stem_stride": stem_stride,
         }  # fmt: skip
         for name, size in sizes.items():
             check_number(name, size, 1, whole=True)
+        check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
         check_number("neighbours", neighbours, 0, whole=True)
-        check_number("head_convs", head_convs, 0, whole=True)
+        check_number("head_convs", head_convs, 0, MAX_LAYERS, whole=True)
         for scale in scales or [0]:
             check_number("scales", scale, 0, without="low")
         coarsest = stem_stride * 2**num_levels
