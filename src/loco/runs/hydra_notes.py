@@ -16,7 +16,8 @@ from loco.runs.words import HIDDEN, plain_without_secrets, secret_values
 def keep_hydra_notes(config: DictConfig) -> None:
     """Put Hydra's notes of the command into the run's folder, if it is another one than Hydra's.
 
-    A run is gone on with by them. Values of secrets are replaced in them.
+    A run is gone on with by them. Values of secrets are replaced in them. Several processes, each
+    with a Hydra of its own, may write them at once: none reads what another one writes.
     """
     if not HydraConfig.initialized():
         return
@@ -24,13 +25,20 @@ def keep_hydra_notes(config: DictConfig) -> None:
     source = Path(hydra.runtime.output_dir) / str(hydra.output_subdir)
     target = Path(config.output_dir) / ".hydra"
     secrets = secret_values([*hydra.overrides.task, *hydra.overrides.hydra])
-    for file in source.glob("*.yaml"):
-        noted = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    notes = {
+        "config.yaml": config,
+        "hydra.yaml": HydraConfig.instance().cfg,
+        "overrides.yaml": hydra.overrides.task,
+    }
+    for name, note in notes.items():
+        if not (source / name).is_file():  # hydra.output_subdir=null
+            continue
+        noted = OmegaConf.to_container(note, resolve=False)
         text = OmegaConf.to_yaml(OmegaConf.create(plain_without_secrets(noted)))
         for value in filter(None, secrets):  # also in what Hydra makes of them, as names of folders
             text = text.replace(value, HIDDEN)
         for folder in (source, target):
-            write_text(folder / file.name, text)
+            write_text(folder / name, text, shared=True)
 
 
 def remove_empty_run() -> None:
