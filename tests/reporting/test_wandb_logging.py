@@ -213,10 +213,10 @@ def test_jobs_of_a_sweep_have_a_run_each(synthetic_root: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_without_a_login(tmp_path: Path) -> None:
-    """A line that names the way out, before the data is read."""
+    """A line that names the way out, before the data is made or read."""
     known = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     done = subprocess.run(
-        [sys.executable, "-m", "loco.cli", "train", "logger=wandb", "data=unav100_i3d_vggish"],
+        [sys.executable, "-m", "loco.cli", "train", "logger=wandb"],
         env=known | {"HOME": str(tmp_path), "NETRC": str(tmp_path / "none")}, cwd=tmp_path,
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )  # fmt: skip
@@ -224,6 +224,7 @@ def test_without_a_login(tmp_path: Path) -> None:
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "WANDB_MODE=offline" in line
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_bad_settings_are_refused() -> None:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from omegaconf import MissingMandatoryValue, OmegaConf
 
+from loco.errors import LocoError
 from loco.runs.folders import split_override
-from loco.runs.settings import absolute_paths, flat, read_config
+from loco.runs.settings import absolute_paths, flat, load_yaml, read_config
 
 RESULTS = ("metrics.json", "cost.json")
 FAILED = "failed.txt"
@@ -48,12 +49,12 @@ def failure(folder: Path) -> str:
 
 def _number(folder: Path) -> int:
     try:
-        return int(OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.job.num)
-    except (OSError, AttributeError, TypeError, ValueError, MissingMandatoryValue):
+        return int(load_yaml(folder / ".hydra" / "hydra.yaml").hydra.job.num)
+    except (LocoError, AttributeError, TypeError, ValueError, MissingMandatoryValue):
         return sys.maxsize  # a single run has none
 
 
 def overrides_of(folder: Path) -> dict[str, str]:
     """The overrides of a job, by key."""
-    texts = OmegaConf.to_container(OmegaConf.load(folder / ".hydra" / "overrides.yaml"))
+    texts = OmegaConf.to_container(load_yaml(folder / ".hydra" / "overrides.yaml"))
     return dict(split_override(str(text)) for text in texts or ())

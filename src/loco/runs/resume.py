@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from loco.errors import CheckpointError
+from loco.errors import CheckpointError, LocoError
 from loco.runs.finding import find_checkpoint
+from loco.runs.settings import load_yaml
 from loco.runs.words import HIDDEN, is_secret, quoted_value, without_secrets
 
 # where a run writes, and what is done besides going on
@@ -121,8 +121,8 @@ def _listed(words: Sequence[str]) -> str:
 def _read(path: Path, otherwise: Any = None) -> Any:
     """The plain values of a YAML file, unresolved."""
     try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        return OmegaConf.to_container(load_yaml(path), resolve=False)
+    except LocoError as error:
         if otherwise is not None:
             return otherwise
         raise CheckpointError(f"{path}: cannot be read: {error}; a copy of the checkpoint outside "

@@ -18,7 +18,7 @@ from loco.runs.checkpoints import load_module
 from loco.runs.logs import Curve, read_log
 from loco.runs.predictions import read_predictions
 from loco.runs.results import detailed_metrics
-from loco.runs.settings import read_config, reading_data, refuse_former
+from loco.runs.settings import load_yaml, read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
 from loco.runs.words import without_secrets
 from loco.structures import Events
@@ -62,7 +62,7 @@ class RunFolder:
         noted = self.path / ".hydra" / "overrides.yaml"
         if not noted.is_file():
             return []
-        words = OmegaConf.to_container(OmegaConf.load(noted))
+        words = OmegaConf.to_container(load_yaml(noted))
         return without_secrets(map(str, words))  # type: ignore[arg-type]
 
     @cached_property
@@ -71,7 +71,7 @@ class RunFolder:
         noted = self.path / ".hydra" / "hydra.yaml"
         if not noted.is_file():
             return {}
-        chosen = OmegaConf.select(OmegaConf.load(noted), "hydra.runtime.choices") or {}
+        chosen = OmegaConf.select(load_yaml(noted), "hydra.runtime.choices") or {}
         return {str(group): str(option) for group, option in chosen.items() if option is not None}
 
     @property

@@ -189,16 +189,29 @@ def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError)
             )
 
 
+def load_yaml(path: Path) -> Any:
+    """A file of YAML as a `DictConfig` or a `ListConfig`, with its interpolations as they stand.
+
+    Raises:
+        LocoError: it cannot be read, or holds neither.
+    """
+    try:
+        return OmegaConf.load(path)
+    except (OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = str(error) or "expected settings or a list"
+        raise LocoError(f"{path}: cannot be read: {reason}") from None
+
+
 def read_config(path: Path) -> DictConfig:
     """The config.yaml of a run, which was written resolved.
 
     Raises:
         LocoError: it cannot be read, or holds interpolations, which may do things when resolved.
     """
+    config = load_yaml(path)
     try:
-        config = OmegaConf.load(path)
         plain = OmegaConf.to_container(config)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
+    except (ValueError, OmegaConfBaseException) as error:
         raise LocoError(f"{path}: expected a run's configuration: {error}") from None
     if not isinstance(config, DictConfig):
         raise LocoError(f"{path}: expected a run's configuration")

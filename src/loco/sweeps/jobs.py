@@ -9,11 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from loco.runs.jobs import RESULTS, Status, overrides_of, status
 from loco.runs.logs import read_log
-from loco.runs.settings import flat
+from loco.runs.settings import flat, load_yaml
 
 MISSING = "–"
 
@@ -37,8 +35,8 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Its whole configuration by dotted key, and its choices of groups by group."""
         notes = self.folder / ".hydra"
-        choices = OmegaConf.load(notes / "hydra.yaml").hydra.runtime.choices
-        return flat(OmegaConf.load(notes / "config.yaml"), resolve=False) | dict(choices)
+        choices = load_yaml(notes / "hydra.yaml").hydra.runtime.choices
+        return flat(load_yaml(notes / "config.yaml"), resolve=False) | dict(choices)
 
     @cached_property
     def seed(self) -> str:
