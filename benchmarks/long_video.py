@@ -27,6 +27,16 @@ ROOT = Path(__file__).parents[1]
 STEPS_AN_HOUR = 4 * 3600
 
 
+# a process counts the memory of the one that started it until it has become another program, so
+# that a small one starts what is measured
+STARTER = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
 class Cost(NamedTuple):
     """Of a whole command: seconds, peak of resident memory in MB, and where its files lie."""
 
@@ -75,12 +85,13 @@ def predict(
         "trainer.accelerator=cpu", "formats=[json,csv,srt,vtt,audacity,elan]",
     ]  # fmt: skip
     began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"loco predict ended with code {process.returncode}")
-    return Cost(time.perf_counter() - began, usage.ru_maxrss / 1024, folder / "out")
+    done = subprocess.run(
+        [sys.executable, "-c", STARTER, *command],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"loco predict ended with code {done.returncode}")
+    return Cost(time.perf_counter() - began, int(done.stdout) / 1024, folder / "out")
 
 
 def main() -> None:
