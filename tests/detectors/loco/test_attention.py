@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from loco.detectors.loco.cdp import CrossModalDynamicPerception, interpolate
+from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.nn.attention import (
     Attention,
     FixedWindowAttention,
@@ -17,6 +17,7 @@ from loco.nn.attention import (
     NoAttention,
     sliding_window_attention,
 )
+from loco.nn.sampling import interpolate
 
 DIM, HEADS = 8, 2
 STRATEGIES = {

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from loco.nn.attention import Attention, checked_window_size, sliding_window_attention
 from loco.nn.layers import downsample_mask, full_precision, zero_padding
+from loco.nn.sampling import interpolate
 
 
 class CrossModalDynamicPerception(Attention):
@@ -71,17 +72,3 @@ class CrossModalDynamicPerception(Attention):
         centre = step - within
         size, offset = (x.repeat_interleave(w, dim=2)[..., :num_steps] for x in (size, offset))
         return centre + offset * w + (1 + size) * within
-
-
-def interpolate(x: Tensor, points: Tensor, last: Tensor) -> Tensor:
-    """Sample (B, H, T, C) at fractional steps (B, H, T) in [0, last], linearly."""
-    low = points.floor()
-    fraction = (points - low).unsqueeze(-1).to(x.dtype)
-    low_index = low.long()
-    high_index = torch.minimum(low_index + 1, last)
-    rows = torch.arange(x.shape[0] * x.shape[1], device=x.device).view(*x.shape[:2], 1)
-    flat = x.flatten(0, 2)
-    start = rows * x.shape[2]
-    low_values = functional.embedding(start + low_index, flat)
-    high_values = functional.embedding(start + high_index, flat)
-    return torch.lerp(low_values, high_values, fraction)
