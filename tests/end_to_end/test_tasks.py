@@ -19,6 +19,7 @@ from loco.runs.checkpoints import load_module
 from loco.runs.evaluate import evaluate
 from loco.runs.logs import read_log
 from loco.runs.train import train
+from loco.training.tasks import MultiTaskModule
 
 TASKS = ("avel", "tal", "sed")
 SMALL = [
@@ -112,6 +113,8 @@ def test_what_does_not_fit_is_told(trained: Path, synthetic_root: Path, tmp_path
         train_tasks.train(single)
     with pytest.raises(LocoError, match="train_tasks"):
         train(at(synthetic_root, tmp_path / "d"))
+    with pytest.raises(LocoError, match="several tasks are not tested as one"):
+        MultiTaskModule.on_test_epoch_start(None)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

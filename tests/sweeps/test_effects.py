@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from omegaconf import OmegaConf
 from helpers import ROOT, make_job
 from loco.cli.tabulate import main
 from loco.errors import LocoError
+from loco.sweeps.jobs import Job, highest
 
 
 def make_sweep(folder: Path, seeds: int = 1, noise: float = 0.0) -> Path:
@@ -63,6 +65,29 @@ def test_interval_is_that_of_two_means(tmp_path: Path, capsys: pytest.CaptureFix
     assert float(effect["mAP mean"]) == pytest.approx(pairs.mean())
     assert float(effect["mAP low"]) == pytest.approx(pairs.mean() - half)
     assert float(effect["mAP high"]) == pytest.approx(pairs.mean() + half)
+
+
+def test_lists_of_numbers_are_values_and_not_choices(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ("[400,80,120]", "[200,80,120]")
+    for number, (size, seed) in enumerate(itertools.product(sizes, range(3))):
+        mean = 0.4 if size == sizes[0] else 0.3
+        make_job(tmp_path, number, {"data.generator.num_videos": size, "seed": seed}, mean)
+    (record,) = json.loads(shown(tmp_path, capsys, "--format", "json"))
+    assert record["setting"] == f"data.generator.num_videos={sizes[1]}"
+    assert record["mAP mean"] == pytest.approx(-0.1)
+
+
+def test_the_highest_of_a_curve_is_a_number_where_one_is(tmp_path: Path) -> None:
+    """Also where an epoch's mAP is NaN."""
+    folder = make_job(tmp_path, 0, {"seed": 0}, 0.4)
+    (folder / "logs").mkdir()
+    rows = ["epoch,step,val/mAP", "0,9,nan", "1,19,0.3", "2,29,0.2"]
+    (folder / "logs" / "metrics.csv").write_text("\n".join(rows) + "\n")
+    assert Job(folder).result("max val/mAP") == 0.3
+    assert Job(folder).result("val/mAP") == 0.2
+    assert math.isnan(highest(np.array([math.nan, math.nan])))
 
 
 def test_nothing_of_the_test_where_validation_chooses(

@@ -13,7 +13,10 @@ import pytest
 
 from helpers import count, inside, open_page
 from loco.cli import main
+from loco.reporting.figures import plot_importances
+from loco.sweeps.job import _take_over
 from loco.sweeps.jobs import Job
+from loco.sweeps.origin import IMPORTANCES
 from loco.sweeps.report import write_sweep_report
 from loco.sweeps.summary import label, mean_metrics, row_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Row, Table
@@ -69,6 +72,34 @@ def test_the_page(rows: list[Row], tmp_path: Path) -> None:
     assert not re.search(r"@import|url\((?!#)|<script [^>]*src", text)
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert len(ids) == len(set(ids))
+
+
+def test_what_decides_in_a_search(rows: list[Row], tmp_path: Path) -> None:
+    """As `loco search` notes it beside its trials, drawn in percent."""
+    noted = {"optimizer.lr": 0.75, "attention <b>": 0.25}
+    (rows[0].finished[0].folder.parent / IMPORTANCES).write_text(json.dumps(noted))
+    text = write_sweep_report(Table(rows, MAP_COLUMNS), tmp_path / "p.html", "s").read_text("utf-8")
+    assert "What decides" in text
+    assert text.count("<svg") == 8
+    (axes,) = plot_importances(noted).axes
+    assert [bar.get_width() for bar in axes.patches] == [25, 75]
+
+
+def test_what_a_job_takes_over(
+    rows: list[Row], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Results are copied, checkpoints linked to; where they cannot be, that is said."""
+    twin = rows[0].finished[0].folder
+    _take_over(tmp_path, twin)
+    assert (tmp_path / "metrics.json").read_bytes() == (twin / "metrics.json").read_bytes()
+    assert (tmp_path / "checkpoints").resolve() == (twin / "checkpoints").resolve()
+    _take_over(tmp_path, twin)
+    assert "cannot be a link" not in caplog.text
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "checkpoints").symlink_to("nothing")
+    _take_over(other, twin)
+    assert "checkpoints: cannot be a link to" in caplog.text
 
 
 def test_a_sweep_without_results(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ def run_composed(
     try:
         compose(task)()
     except ValueError as error:
-        place = traceback.extract_tb(error.__traceback__)[-1].filename
-        if "hydra" not in Path(place).parts:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if not str(frame.f_globals.get("__name__")).startswith("hydra."):
             raise
         raise LocoError(" ".join(str(error).split())) from error  # of Hydra's own options
     return 0

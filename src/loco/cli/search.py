@@ -75,7 +75,7 @@ def _check_optuna() -> None:
 
 def _show(study: optuna.Study, folder: Path) -> None:
     """The best trials, what the settings decide, and a page of the search in its folder."""
-    from rich.table import Table as Shown
+    from rich.table import Table as RichTable
 
     from loco.runs.results import show
     from loco.sweeps.origin import IMPORTANCES
@@ -88,7 +88,7 @@ def _show(study: optuna.Study, folder: Path) -> None:
     print(f"{folder}: {len(ended)} trials, {len(best)} of them trained to their end")
     if not best:
         return
-    table = Shown("trial", *best[0].params, "validation mAP", title="the best trials")
+    table = RichTable("trial", *best[0].params, "validation mAP", title="the best trials")
     for trial in best[:10]:
         values = (f"{v:.4g}" if isinstance(v, float) else str(v) for v in trial.params.values())
         name = trial_folder(folder, trial.number).name

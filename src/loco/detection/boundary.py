@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from loco.detection.heads import PointHead
 from loco.nn.layers import full_precision, zero_padding
+from loco.nn.sampling import interpolate
 
 
 class BoundaryHead(PointHead):
@@ -49,26 +50,16 @@ class BoundaryHead(PointHead):
     def forward(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
         """As `PointHead`, offsets (B, P, 2)."""
         logits, offsets, mask = super().forward(levels)
-        finest, real = levels[0]
         sizes = [x.shape[1] for x, _ in levels]
         stride = torch.cat([offsets.new_full((n,), 2.0**i) for i, n in enumerate(sizes)])
         step = torch.cat([torch.arange(n, device=offsets.device) for n in sizes]) * stride
         reach = offsets.detach() * stride[:, None]
-        last = (real.sum(1) - 1).clamp(min=0)[:, None]
-        ends = [
-            read(zero_padding(finest, real), place.clamp(min=0).minimum(last.to(place.dtype)))
-            for place in (step - reach[..., 0], step + reach[..., 1])
-        ]
-        points = torch.cat([x for x, _ in levels], 1)
-        seen = functional.relu(self.look(torch.cat([points, *ends], 2)))
+        places = torch.stack([step - reach[..., 0], step + reach[..., 1]], 1)  # (B, 2, P)
+        last = (levels[0][1].sum(1) - 1).clamp(min=0)[:, None, None]
+        points = torch.cat([zero_padding(x, of_level) for x, of_level in levels], 1)
+        finest = points[:, None, : sizes[0]].expand(-1, 2, -1, -1)
+        ends = interpolate(finest, places.clamp(min=0).minimum(last), last)
+        seen = functional.relu(self.look(torch.cat([points, *ends.unbind(1)], 2)))
         with full_precision(seen):
             moved = self.move(seen.to(self.move.weight.dtype)) * offsets.detach().sum(2, True)
             return logits, functional.relu(offsets + moved), mask
-
-
-def read(x: Tensor, places: Tensor) -> Tensor:
-    """Read (B, T, D) at steps (B, P) in [0, T − 1], linearly between them: (B, P, D)."""
-    low = places.long()
-    high = (low + 1).clamp(max=x.shape[1] - 1)
-    at_low, at_high = (x.gather(1, i.unsqueeze(2).expand(-1, -1, x.shape[2])) for i in (low, high))
-    return torch.lerp(at_low, at_high, (places - low).unsqueeze(2).to(x.dtype))

@@ -159,11 +159,9 @@ def global_attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor)
         query, key, value: (B, H, T, d).
         visible: (B, H or 1, T) bool, the keys that may be seen; a query with none gets 0.
     """
-    attended = functional.scaled_dot_product_attention(
+    return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=visible.unsqueeze(-2)
     )
-    # torch says 0 of a query that sees nothing, but not every runtime of an exported net does
-    return attended.masked_fill(~visible.any(-1, keepdim=True).unsqueeze(-1), 0)
 
 
 def sliding_window_attention(
@@ -182,7 +180,9 @@ def sliding_window_attention(
     """
     num_steps = query.shape[2]
     if radius >= num_steps - 1 and bias is None:
-        return global_attention(query, key, value, visible)
+        attended = global_attention(query, key, value, visible)
+        # torch says 0 of a query that sees nothing, but not every runtime of an exported net does
+        return attended.masked_fill(~visible.any(-1, keepdim=True).unsqueeze(-1), 0)
     block = max(2 * radius, 4)
     stretch = block + 2 * radius
     spare = -num_steps % block

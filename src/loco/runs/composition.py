@@ -151,12 +151,12 @@ class Composition:
         options = self.options(group)
         if not options:
             return f"{group or 'defaults'}={option}: there is no such file of configurations"
-        meant = closest(option, options)
-        hint = f"did you mean {' or '.join(meant)}? There" if meant else "there"
-        more = "" if "hydra/" not in group else "; more come with pip install 'loco-dave[sweep]'"
         if not group:  # Hydra's --config-name
             options = [name for name in options if not name.startswith("_")]
             return f"--config-name {option}: no such file; there are {', '.join(options)}"
+        meant = closest(option, options)
+        hint = f"did you mean {' or '.join(meant)}? There" if meant else "there"
+        more = "" if "hydra/" not in group else "; more come with pip install 'loco-dave[sweep]'"
         return f"{group}={option}: no such option; {hint} are {', '.join(options)}{more}"
 
 

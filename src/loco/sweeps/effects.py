@@ -8,16 +8,19 @@ The model is linear, by least squares: y = a + the effects of what is on + a con
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
 from loco.sweeps.jobs import Job
 from loco.sweeps.tabulate import Column
+
+NAMES = re.compile(r"\[(\s*[A-Za-z_]\w*\s*(,|(?=\])))*\]")
+"""A list of options of a group, such as `[mismatch,quality]`; no list of numbers."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ def effects(jobs: Sequence[Job], columns: Sequence[Column]) -> list[list[Effect]
     """
     jobs = [job for job in jobs if job.status == "finished"]
     present = _settings_on(jobs)
-    names = [name for name in present if not name.startswith("seed=")]
-    if not names:
+    found: dict[str, list[Effect]] = {n: [] for n in present if not n.startswith("seed=")}
+    if not found:
         raise LocoError("--effects: no setting differs between the finished jobs")
     design = np.array([[1.0] * len(jobs), *([float(on) for on in present[n]] for n in present)]).T
     _check_told_apart(design, ["", *present])
@@ -59,22 +62,22 @@ def effects(jobs: Sequence[Job], columns: Sequence[Column]) -> list[list[Effect]
             f"--effects: {len(jobs)} finished jobs cannot tell noise from {design.shape[1]} "
             "unknowns (settings, seeds, a mean); it takes more jobs"
         )
+    from scipy import stats  # here, as it takes a second
+
     inverse = np.linalg.inv(design.T @ design)
     reach = stats.t.ppf(0.975, freedom)
-    found: list[list[Effect]] = [[] for _ in names]
     for column in columns:
         values = np.array([job.result(column.result) for job in jobs])
         if lacking := [job.folder for job, v in zip(jobs, values, strict=True) if math.isnan(v)]:
             raise LocoError(f"--effects: {lacking[0]} has no {column.result}")
         weights = inverse @ design.T @ values
         noise = float(np.sum((values - design @ weights) ** 2)) / freedom
-        for i, name in enumerate(present):
-            if name in names:
-                mean, half = weights[i + 1], reach * math.sqrt(noise * inverse[i + 1, i + 1])
-                count = sum(present[name])
-                effect = Effect(name, count, float(mean), float(mean - half), float(mean + half))
-                found[names.index(name)].append(effect)
-    return found
+        for i, name in enumerate(present, 1):
+            if name in found:
+                mean, half = float(weights[i]), float(reach * math.sqrt(noise * inverse[i, i]))
+                effect = Effect(name, sum(present[name]), mean, mean - half, mean + half)
+                found[name].append(effect)
+    return list(found.values())
 
 
 def _settings_on(jobs: Sequence[Job]) -> dict[str, list[bool]]:
@@ -83,7 +86,8 @@ def _settings_on(jobs: Sequence[Job]) -> dict[str, list[bool]]:
     present: dict[str, list[bool]] = {}
     for key in sorted(keys, key=lambda key: key == "seed"):
         values = [job.value(key) for job in jobs]
-        if any(value.startswith("[") for value in values):  # lists: what is not in one is off
+        lists = [value for value in values if value.startswith("[")]
+        if lists and all(map(NAMES.fullmatch, lists)):  # what is not in one is off
             sets = [{item.strip() for item in value.strip("[]").split(",")} for value in values]
             choices = sorted(set().union(*sets) - {"", "none"})
         else:  # one of several: the first is what the others are compared with

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from loco.runs.jobs import RESULTS, Status, overrides_of, status
 from loco.runs.logs import read_log
 from loco.runs.settings import flat, load_yaml
@@ -60,7 +62,7 @@ class Job:
             return {}
         curves = read_log(path)
         last = {name: float(curve.values[-1]) for name, curve in curves.items()}
-        return last | {f"max {name}": float(max(curve.values)) for name, curve in curves.items()}
+        return last | {f"max {name}": highest(curve.values) for name, curve in curves.items()}
 
     @cached_property
     def cost(self) -> dict[str, float]:
@@ -81,6 +83,11 @@ class Job:
     def value(self, key: str) -> str:
         """A setting, whether an override or a default; the same text for the same value."""
         return plain_text(self.overrides.get(key, self.settings.get(key, MISSING)))
+
+
+def highest(values: np.ndarray) -> float:
+    """The highest value that is a number; NaN where none is."""
+    return float(np.fmax.reduce(values))
 
 
 def plain_text(value: Any) -> str:

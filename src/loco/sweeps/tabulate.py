@@ -175,10 +175,12 @@ def columns_of(
         for name in extra
         if name not in costs
     )
+    last = tuple(costs[name] for name in extra if name in costs)
+    if only:
+        return first + last
     if finished and all("gflop" in job.results for job in finished):
         return first + COST_COLUMNS
-    last = tuple(costs[name] for name in extra if name in costs)
-    return first + last if only else first + MAP_COLUMNS + last
+    return first + MAP_COLUMNS + last
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from loco.errors import LocoError
 from loco.evaluation.metrics import DetectionMAP
 from loco.structures import Batch
 from loco.training.module import LocalizationModule
@@ -74,7 +75,10 @@ class MultiTaskModule(LocalizationModule):
             log.info("stopped tasks, trained in every fourth round only: %s", now)
 
     def on_test_epoch_start(self) -> None:
-        raise NotImplementedError("the part of each task is tested as a module of its own")
+        raise LocoError(
+            "several tasks are not tested as one: each has a folder of its own in the run's, with "
+            "a checkpoint of its part"
+        )
 
     def _metrics(self) -> dict[str, DetectionMAP]:
         return dict(self.metrics.items())  # type: ignore[arg-type]
