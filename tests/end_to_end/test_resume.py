@@ -104,6 +104,6 @@ def test_a_resumed_run_is_of_the_same_model(
     others = ["trainer.max_epochs=3", "optimizer.lr=0.5", "model.decoding.nms=hard"]
     train(tiny(*others, f"ckpt_path={finished_run}"))  # the same weights: these are told
     assert (
-        "other settings than before: model.decoding.nms soft → hard, optimizer.lr 0.001 → 0.5"
+        "other settings than before: model.decoding.nms soft → hard, optimizer.lr 0.002 → 0.5"
         in (caplog.text)
     )

@@ -68,7 +68,7 @@ def test_another_choice_of_a_group_settles_its_values_anew(tmp_path: Path) -> No
     config, _ = composed(f"ckpt_path={run}", "data=unav100_onepeace", cwd=tmp_path)
     assert config["data"]["batch_size"] == 3
     config, _ = composed(f"ckpt_path={run}", "recipe=loco_small", cwd=tmp_path)
-    assert config["optimizer"]["lr"] == 1e-3  # in the global package
+    assert config["optimizer"]["lr"] == 2e-3  # in the global package
 
 
 def test_nothing_that_builds_writes_or_is_secret_is_taken(tmp_path: Path) -> None:
