@@ -186,6 +186,19 @@ def test_costs(tmp_path: Path) -> None:
     assert "What the models cost" in text
 
 
+def test_what_is_counted_has_no_deviation(tmp_path: Path) -> None:
+    """Unless seeds disagree; what is measured has one, 0 or not."""
+    for seed in (0, 1):
+        for number, (attention, gflop) in enumerate([("cdp", 12.5), ("global", 20 + seed)]):
+            settings = {"attention": attention, "seed": seed}
+            folder = make_job(tmp_path, 2 * seed + number, settings)
+            cost = {"parameters": 66_000_000, "gflop": gflop, "step_s": 2, "detect_s": 0.1}
+            (folder / "cost.json").write_text(json.dumps(cost | {"device": "cpu"}))
+    text = RENDERERS["markdown"](table_of(tmp_path))
+    assert "| cdp | 2 | 66.00 | **12.5** | 2.000 ± 0.000 |" in text
+    assert "| global | 2 | 66.00 | 20.5 ± 0.7 | 2.000 ± 0.000 |" in text
+
+
 def test_more_columns(sweep: Path) -> None:
     log = sweep / "job0" / "logs" / "metrics.csv"
     log.parent.mkdir()

@@ -73,13 +73,16 @@ MAP_COLUMNS = (
     *(Column(f"mAP@0.{i}", f"0.{i}") for i in range(5, 10)),
     Column("mAP", "Avg."),
 )
-COST_COLUMNS = (
+COUNTED = (
     Column("parameters", "parameters (M)", 1e-6, min),
     Column("gflop", "GFLOP", 1.0, min, 1),
+)
+COST_COLUMNS = (
+    *COUNTED,
     Column("step_s", "training step (s)", 1.0, min, 3),
     Column("detect_s", "a video (ms)", 1e3, min, 1),
 )
-TRAINING_COST_COLUMNS = (*COST_COLUMNS[:2], Column("epoch_s", "an epoch (s)", 1.0, min, 1))
+TRAINING_COST_COLUMNS = (*COUNTED, Column("epoch_s", "an epoch (s)", 1.0, min, 1))
 
 
 def read_jobs(folders: Sequence[Path]) -> list[Job]:
@@ -224,9 +227,14 @@ class Table:
         return statistics.fmean(values) * column.scale if values else math.nan
 
     def deviation(self, row: Row, column: Column) -> float | None:
-        """Sample standard deviation over the seeds, as shown; None for one, or if one lacks it."""
+        """Sample standard deviation over the seeds, as shown; None for one, or if one lacks it.
+
+        What is counted, not measured, has none either where all seeds agree.
+        """
         values = row.values(column.result)
         if len(values) < 2 or any(map(math.isnan, values)):
+            return None
+        if column in COUNTED and len(set(values)) == 1:
             return None
         return statistics.stdev(values) * column.scale
 
