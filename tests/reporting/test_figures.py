@@ -223,6 +223,21 @@ def test_map_and_classes() -> None:
     np.testing.assert_allclose(only.lines[0].get_xdata(), [20, 90])
 
 
+@pytest.mark.parametrize("count", [2, 4, 5, 12])
+@pytest.mark.parametrize("name", ["a system", "a system with a setting of its own"])
+def test_many_runs_are_named_below_their_lines(name: str, count: int) -> None:
+    curve = {"mAP": 0.4} | {f"mAP@0.{i}": 0.9 - i / 10 for i in range(1, 10)}
+    figure = plot_map({f"{name} {i}": curve for i in range(count)})
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    made = figure.legends[0] if count > 4 else axes.get_legend()
+    box = made.get_window_extent()
+    assert (box.y1 <= axes.xaxis.label.get_window_extent().y0 + 1) == (count > 4)
+    assert (figure.bbox.p0 <= box.p0 + 1).all()  # within the picture, to a pixel
+    assert (box.p1 <= figure.bbox.p1 + 1).all()
+    assert axes.get_window_extent().height > 150  # the lines keep their room
+
+
 def test_errors_add_up(diagnosis: dict) -> None:
     figure = plot_errors({"LoCo": diagnosis})
     bars = figure.axes[0].patches

@@ -64,7 +64,9 @@ def main(arguments: list[str]) -> int:
     if args.html is not None:
         from loco.sweeps.report import write_sweep_report  # here, as it imports matplotlib
 
-        title = ", ".join(folder.resolve().name for folder in args.folders)
+        names = [folder.resolve().name for folder in args.folders]
+        more = [f"and {len(names) - 3} more"] if len(names) > 4 else []
+        title = ", ".join((names[:3] if more else names) + more)
         path = write_sweep_report(table, args.html, title)
         print(f"{path}: open it in a browser", file=sys.stderr)
     _write(RENDERERS[args.format](table), args.output)

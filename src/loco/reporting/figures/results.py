@@ -17,6 +17,8 @@ from loco.reporting.figures.style import (
     from_zero,
     label_of,
     legend,
+    legend_below,
+    legend_of_runs,
     name_ticks,
     new_axes,
 )
@@ -57,7 +59,7 @@ def plot_map(results: Mapping[str, Mapping[str, float]], axes: Axes | None = Non
             marker=MARKERS[i % 7], markersize=4, linewidth=1.4,
         )  # fmt: skip
     from_zero(axes)
-    legend(axes)
+    legend_of_runs(axes)
     return figure
 
 
@@ -190,8 +192,5 @@ def plot_characteristics(
     axes.grid(visible=False, axis="x")
     if len(diagnoses) > 1:
         handles, labels = axes.get_legend_handles_labels()
-        legend(
-            figure, handles=handles, labels=labels, loc="outside lower center",
-            ncols=min(len(diagnoses), 2),
-        )  # fmt: skip
+        legend_below(figure, handles, labels)
     return figure

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -85,6 +86,32 @@ def legend(owner: Axes | Figure, **settings: Any) -> None:
     """A small legend without a frame, of axes or of a whole figure."""
     made = owner.legend(**{"fontsize": 8, "frameon": False, "labelcolor": INK} | settings)
     _literal(*made.get_texts())
+
+
+def legend_of_runs(axes: Axes, **settings: Any) -> None:
+    """A legend of lines; more than four of them are named below the axes, not upon the lines."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure = axes.figure
+    if len(labels) <= 4 or not isinstance(figure, Figure) or len(figure.axes) > 1:
+        legend(axes, **settings)
+        return
+    legend_below(figure, handles, labels, 0.15)
+
+
+def legend_below(
+    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], room: float = 0.0
+) -> None:
+    """A legend below a figure's axes: two columns, or one of long labels.
+
+    Args:
+        room: inches that the figure grows for each of its lines.
+    """
+    columns = 2 if max(map(len, labels)) <= 34 else 1
+    figure.set_figheight(figure.get_figheight() + room * -(-len(labels) // columns))
+    legend(
+        figure, handles=handles, labels=labels, fontsize=7,
+        loc="outside lower center", ncols=columns,
+    )  # fmt: skip
 
 
 def label_of(name: str) -> str:

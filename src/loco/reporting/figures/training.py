@@ -18,6 +18,7 @@ from loco.reporting.figures.style import (
     from_zero,
     label_of,
     legend,
+    legend_of_runs,
     new_axes,
     plain,
 )
@@ -158,7 +159,7 @@ def plot_curve(
                 axes.fill_between(places, low, high, color=color_of(i), alpha=0.18, linewidth=0)
     from_zero(axes)
     _whole_numbers(axes, from_zero=not by_epoch)
-    legend(axes, fontsize=7)
+    legend_of_runs(axes, fontsize=7)
     return figure
 
 
