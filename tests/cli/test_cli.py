@@ -37,6 +37,19 @@ def run(*words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("words", ["--help", "--version"])
+def test_a_reader_that_has_read_enough_is_no_error(words: str) -> None:
+    """As `| head` is: the pipe is closed before all is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-u", "-m", "loco.cli", *words.split()], stdout=writer,
+        stderr=subprocess.PIPE, text=True, timeout=120,
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_page_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"], ["-h"]):
         assert main(words) == 0

@@ -68,6 +68,20 @@ def main(arguments: list[str] | None = None) -> int:
     """
     replace_unshowable()
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        return _run(name, rest)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (LocoError, OSError) as error:
+        told = system_reason(error) if isinstance(error, OSError) else error
+        print(f"error: {told}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(name: str, rest: list[str]) -> int:
     if name in ("-h", "--help"):
         print(PAGE.format(commands="\n".join(f"  {k:<16}{v}" for k, v in COMMANDS.items())))
         return 0
@@ -83,19 +97,9 @@ def main(arguments: list[str] | None = None) -> int:
     # times over; not to spin at all slows down an idle one. Read when torch is loaded, after this.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     command = importlib.import_module(f"loco.cli.{name.replace('-', '_')}")
-    try:
-        if name in COMPOSED:
-            from loco.runs.overrides import readable_words
+    if name in COMPOSED:
+        from loco.runs.overrides import readable_words
 
-            rest = readable_words(rest)
-        status: int = command.main(rest)
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (LocoError, OSError) as error:
-        told = system_reason(error) if isinstance(error, OSError) else error
-        print(f"error: {told}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+        rest = readable_words(rest)
+    status: int = command.main(rest)
     return status
