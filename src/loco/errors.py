@@ -3,6 +3,7 @@
 import math
 import numbers
 import signal
+from collections.abc import Sequence
 
 
 class LocoError(Exception):
@@ -51,6 +52,12 @@ class IncompleteError(LocoError):
     """Some videos could not be used; what was found in the others is written."""
 
     exit_code = 3
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Names in a line; of more than `most` the first ones, and how many there are beside them."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def system_reason(error: OSError) -> str:

@@ -127,6 +127,16 @@ def test_what_cannot_be_drawn_costs_its_chart(
     assert "metrics.csv: expected the log of a CSV logger" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("count", "more"), [(3, ""), (5, " and 2 more")])
+def test_a_page_of_many_folders_names_a_few(
+    rows: list[Row], tmp_path: Path, count: int, more: str
+) -> None:
+    folder = rows[0].finished[0].folder
+    assert main(["tabulate", *[str(folder)] * count, "--html", str(tmp_path / "p.html")]) == 0
+    shown = ", ".join([folder.name] * 3) + more
+    assert f"<h1>{shown}</h1>" in (tmp_path / "p.html").read_text("utf-8")
+
+
 def test_what_the_sweep_was(rows: list[Row], tmp_path: Path) -> None:
     """Its command, when and on what it ran, and what all jobs share; secrets are not told."""
     start = {"command": "loco train -m attention=cdp,none", "device": "cpu", "git": "0123456789ab",

@@ -82,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(name: str, rest: list[str]) -> int:
+    """As `main`; what it raises is told there."""
     if name in ("-h", "--help"):
         print(PAGE.format(commands="\n".join(f"  {k:<16}{v}" for k, v in COMMANDS.items())))
         return 0

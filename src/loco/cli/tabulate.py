@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loco.cli.configs import seed
-from loco.errors import LocoError
+from loco.errors import LocoError, listed
 from loco.files import write_text
 from loco.sweeps.effects import effects
 from loco.sweeps.render import RENDERERS, effects_table
@@ -64,9 +64,7 @@ def main(arguments: list[str]) -> int:
     if args.html is not None:
         from loco.sweeps.report import write_sweep_report  # here, as it imports matplotlib
 
-        names = [folder.resolve().name for folder in args.folders]
-        more = [f"and {len(names) - 3} more"] if len(names) > 4 else []
-        title = ", ".join((names[:3] if more else names) + more)
+        title = listed([folder.resolve().name for folder in args.folders], 3)
         path = write_sweep_report(table, args.html, title)
         print(f"{path}: open it in a browser", file=sys.stderr)
     _write(RENDERERS[args.format](table), args.output)

@@ -16,7 +16,7 @@ import torch
 
 from loco.data.annotations import SUBSETS, Annotations, Video
 from loco.detection.assignment import FIRST_RANGE, assign_batch, default_ranges, make_points
-from loco.errors import AnnotationError
+from loco.errors import AnnotationError, listed
 from loco.structures import TimeGrid
 
 COVERAGE = 0.99  # part of the training videos, or events, that a setting must do for
@@ -246,7 +246,7 @@ def _class_warnings(annotations: Annotations) -> list[str]:
         if rare:
             warnings.append(
                 f"{_classes(len(rare))} with fewer than {MIN_EVENTS} training events: "
-                + _listed([f"{names[k]} ({counts['train'][k]})" for k in rare])
+                + listed([f"{names[k]} ({counts['train'][k]})" for k in rare], _NAMED)
             )
     for subset in SUBSETS:
         absent = [name for k, name in enumerate(names) if not counts[subset][k]]
@@ -254,7 +254,7 @@ def _class_warnings(annotations: Annotations) -> list[str]:
             note = "cannot be learnt" if subset == "train" else "do not count in its mAP"
             warnings.append(
                 f"{_classes(len(absent))} without an event in the {subset} split, "
-                f"which {note}: {_listed(absent)}"
+                f"which {note}: {listed(absent, _NAMED)}"
             )
     return warnings
 
@@ -301,8 +301,3 @@ def _share(count: int, total: int) -> str:
 
 def _classes(count: int) -> str:
     return "1 class" if count == 1 else f"{count} classes"
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

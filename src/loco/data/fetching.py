@@ -21,7 +21,7 @@ from typing import Any
 
 from loco.data.annotations import read_annotations
 from loco.data.features import FeatureLayout
-from loco.errors import LocoError
+from loco.errors import LocoError, listed
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -133,8 +133,7 @@ def chosen(files: Iterable[RemoteFile], patterns: Sequence[str]) -> list[RemoteF
 def listing(files: Sequence[RemoteFile], most: int = 12) -> str:
     """Files with their sizes in a line, the largest first."""
     largest = sorted(files, key=lambda file: -file.size)
-    shown = ", ".join(f"{file.path} ({human(file.size)})" for file in largest[:most])
-    return shown + (f", and {len(files) - most} more" if len(files) > most else "")
+    return listed([f"{file.path} ({human(file.size)})" for file in largest], most)
 
 
 def human(size: float) -> str:

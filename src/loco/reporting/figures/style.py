@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -95,19 +96,14 @@ def legend_of_runs(axes: Axes, **settings: Any) -> None:
     if len(labels) <= 4 or not isinstance(figure, Figure) or len(figure.axes) > 1:
         legend(axes, **settings)
         return
-    legend_below(figure, handles, labels, 0.15)
+    legend_below(figure, handles, labels)
 
 
-def legend_below(
-    figure: Figure, handles: Sequence[Artist], labels: Sequence[str], room: float = 0.0
-) -> None:
-    """A legend below a figure's axes: two columns, or one of long labels.
-
-    Args:
-        room: inches that the figure grows for each of its lines.
-    """
+def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """A legend below a figure's axes, in two columns, or one of long labels; the figure grows."""
     columns = 2 if max(map(len, labels)) <= 34 else 1
-    figure.set_figheight(figure.get_figheight() + room * -(-len(labels) // columns))
+    lines = math.ceil(len(labels) / columns)
+    figure.set_figheight(figure.get_figheight() + 0.15 * lines)  # inches, of letters of 7 points
     legend(
         figure, handles=handles, labels=labels, fontsize=7,
         loc="outside lower center", ncols=columns,
