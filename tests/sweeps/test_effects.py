@@ -154,7 +154,7 @@ def test_the_screening_tells_every_change_apart() -> None:
     choices = list(override.sweep_iterator())
     rows = [{str(p) for p in choice} if choice != "none" else set() for choice in choices]
     parts = sorted(set[str]().union(*rows))
-    assert len(rows) == 32
+    assert len(rows) == 24
     assert len(parts) == 12
     assert set(parts) <= {path.stem for path in (ROOT / "conf" / "part").glob("*.yaml")}
     signs = np.array([[1 if part in row else -1 for part in parts] for row in rows])

@@ -1,4 +1,4 @@
-"""Early fusion: sight and sound as one stream, for nets that know a single one."""
+"""Early fusion: sight and sound as one stream, for nets that know a single one or beside two."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from loco.errors import check_number
-from loco.nn.layers import MaskedConv1d
+from loco.nn.encoder import StreamEmbedding
+from loco.nn.layers import MaskedConv1d, zero_padding
 
 
 class EarlyFusion(nn.Module):
@@ -49,3 +50,31 @@ class EarlyFusion(nn.Module):
             pairs = zip(self.projections, streams, strict=True)
             streams = [project(stream, mask) for project, stream in pairs]
         return torch.cat(streams, dim=-1)
+
+
+class JointEmbedding(nn.Module):
+    """What both modalities say together of each step, before either has been read on its own.
+
+    Args:
+        visual_channels, audio_channels: feature channels of the data.
+        dim: width D.
+        width: channels that each is projected to before convolutions see both.
+        num_convs: convolutions (kernel 3, LayerNorm, ReLU).
+    """
+
+    def __init__(
+        self,
+        visual_channels: int,
+        audio_channels: int,
+        dim: int,
+        *,
+        width: int = 128,
+        num_convs: int = 2,
+    ) -> None:
+        super().__init__()
+        self.fusion = EarlyFusion(visual_channels, audio_channels, widths=(width, width))
+        self.embedding = StreamEmbedding(2 * width, dim, num_convs=num_convs, positions=False)
+
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, C_visual) and (B, T, C_audio), mask (B, T) → (B, T, D), 0 in padding."""
+        return zero_padding(self.embedding(self.fusion(visual, audio, mask), mask), mask)

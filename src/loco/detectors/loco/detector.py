@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
 
 from torch import Tensor, nn
 
@@ -15,10 +17,16 @@ from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
 from loco.errors import MAX_LEVELS, check_number
 from loco.nn.attention import AttentionFactory
-from loco.nn.blocks import BlockFactory
+from loco.nn.blocks import Asks, BlockFactory
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.pyramid import CrossModalPyramid
 from loco.structures import Batch, Events
+
+
+class JointFactory(Protocol):
+    """Makes from both modalities' channels and D what maps their features to one (B, T, D)."""
+
+    def __call__(self, visual_channels: int, audio_channels: int, dim: int) -> nn.Module: ...
 
 
 class LoCo(nn.Module):
@@ -38,6 +46,10 @@ class LoCo(nn.Module):
         decoder_blocks: transformer blocks of the decoder.
         drop_path: probability that a video skips a residual branch in training.
         layer_scale: what the residual branches' learnable channel scales start from.
+        asks: whose steps are the queries in the pyramid: a stream's `self` (paper), which gathers the
+            other one, or its `context`, the other one, for which a stream gathers its own (UnAV).
+        joint: makes what both streams are given of the two together, after LCC has compared them
+            and before the pyramid; None is nothing.
         decoder: makes the decoder: its class, or a partial with other parts in it.
         attention: makes the attention of each pyramid block: a strategy's class or a partial of it.
         correspondence: makes the correspondence loss from `dim`.
@@ -62,6 +74,8 @@ class LoCo(nn.Module):
         decoder_blocks: int = 2,
         drop_path: float = 0.1,
         layer_scale: float = 1e-4,
+        asks: Asks = "self",
+        joint: JointFactory | None = None,
         decoder: Callable[..., Decoder] = Decoder,
         attention: AttentionFactory = CrossModalDynamicPerception,
         correspondence: Callable[[int], nn.Module] = CorrespondenceLoss,
@@ -76,7 +90,10 @@ class LoCo(nn.Module):
             UnimodalEncoder(channels, block, num_convs=num_convs, num_blocks=encoder_blocks)
             for channels in (visual_channels, audio_channels)
         )
-        self.pyramid = CrossModalPyramid(block, num_levels=num_levels, attention=attention)
+        self.joint = None if joint is None else joint(visual_channels, audio_channels, dim)
+        self.pyramid = CrossModalPyramid(
+            replace(block, asks=asks), num_levels=num_levels, attention=attention
+        )
         self.decoder = decoder(
             block, num_blocks=decoder_blocks, num_levels=num_levels, num_classes=num_classes
         )
@@ -92,8 +109,9 @@ class LoCo(nn.Module):
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
+        joint = 0.0 if self.joint is None else self.joint(visual, audio, mask)
         visual, audio = self.encode(visual, audio, mask)
-        said: HeadOutputs = self.decoder(self.pyramid(visual, audio, mask))
+        said: HeadOutputs = self.decoder(self.pyramid(visual + joint, audio + joint, mask))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
         return Outputs(said.logits, said.offsets, said.mask, points, visual, audio, said.quality)
 
