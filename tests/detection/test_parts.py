@@ -221,6 +221,7 @@ PARTS = sorted(path.stem for path in (ROOT / "conf" / "part").glob("*.yaml"))
 OF_THE_NET = (
     "agreement", "quality", "varifocal", "class_agnostic", "low_rank", "trident",
     "center_sampling", "overlapping_ranges", "task_aligned", "top_down", "boundary",
+    "early_fusion", "cross_queries",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from loco.detectors.loco.correspondence import (
 )
 from loco.detectors.loco.detector import LoCo
 from loco.nn.attention import FixedWindowAttention, GlobalAttention, NoAttention, global_attention
+from loco.nn.fusion import JointEmbedding
 from loco.runs.cost import operations
 
 STRATEGIES = {
@@ -145,6 +146,40 @@ def test_gradients_reach_every_parameter(attention: str) -> None:
     assert silent == []
     assert losses["lcc/temperature"].item() == pytest.approx(0.07)
     assert losses["lcc/sigma"].item() == pytest.approx(1.0)
+
+
+def test_an_early_fusion_is_what_both_streams_get_and_lcc_does_not() -> None:
+    """Of the two modalities beside each other: in the pyramid alone, and 0 in padding."""
+    torch.manual_seed(0)
+    model = LoCo(6, 5, 3, dim=16, heads=2, joint=partial(JointEmbedding, width=4)).eval()
+    batch = make_batch([33, 7])
+    inputs = batch.visual, batch.audio, batch.mask
+    outputs = model(*inputs)
+    streams = model.encode(*inputs)
+    joint = model.joint(*inputs)
+    assert (joint[1, 7:] == 0).all()
+    for said, stream in zip((outputs.visual, outputs.audio), streams, strict=True):
+        assert torch.equal(said, stream)
+    expected = model.decoder(model.pyramid(*(stream + joint for stream in streams), batch.mask))
+    assert torch.equal(outputs.logits, expected.logits)
+    dirty = make_batch([33, 7], fill=1e4)
+    again = model(dirty.visual, dirty.audio, dirty.mask)
+    assert torch.equal(outputs.logits[outputs.mask], again.logits[outputs.mask])
+    for changed in (0, 1):  # what either modality says reaches the other one's stream
+        other = [x.clone() for x in inputs[:2]]
+        other[changed][0, 5] += 1
+        assert not torch.equal(model.joint(*other, batch.mask)[0, 5], joint[0, 5])
+
+
+def test_who_asks_in_the_pyramid() -> None:
+    """The other stream where `asks` is context; the encoders ask themselves in any case."""
+    for asks in ("self", "context"):
+        model = LoCo(6, 5, 3, dim=16, heads=2, asks=asks)
+        pyramid = [*model.pyramid.visual_blocks, *model.pyramid.audio_blocks]
+        assert {block.asks for block in pyramid} == {asks}
+        assert {block.asks for block in model.visual_encoder.blocks} == {"self"}
+    with pytest.raises(ValueError, match="asks must be self or context"):
+        LoCo(6, 5, 3, dim=16, heads=2, asks="both")
 
 
 def test_two_losses_before_one_backward() -> None:

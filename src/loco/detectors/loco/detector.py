@@ -46,8 +46,8 @@ class LoCo(nn.Module):
         decoder_blocks: transformer blocks of the decoder.
         drop_path: probability that a video skips a residual branch in training.
         layer_scale: what the residual branches' learnable channel scales start from.
-        asks: whose steps are the queries in the pyramid: a stream's `self` (paper), which gathers the
-            other one, or its `context`, the other one, for which a stream gathers its own (UnAV).
+        asks: whose steps are the pyramid's queries: those of a stream itself, which gathers the
+            other one (paper), or those of its context, which picks from the stream's own (UnAV).
         joint: makes what both streams are given of the two together, after LCC has compared them
             and before the pyramid; None is nothing.
         decoder: makes the decoder: its class, or a partial with other parts in it.
