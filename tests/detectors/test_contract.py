@@ -36,6 +36,7 @@ from loco.training.module import LocalizationModule
 NARROW = ["model.dim=16", "model.heads=2"]
 MODELS = {
     "loco_small": NARROW,
+    "loco_plus_small": NARROW,
     "actionformer_small": NARROW,
     "tridet_small": ["model.dim=16", "model.feed_forward=24"],
     "unav_small": ["model.dim=16", "model.heads=2", "model.class_dim=4", "model.head_dim=16"],
@@ -290,7 +291,7 @@ def test_a_run_is_shown(model: str, synthetic_root: Path, tmp_path: Path) -> Non
     assert "timeline" in pictures
     config = (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
     for group in ("attention:", "correspondence:"):
-        assert (group in config) is (model == "loco_small")
+        assert (group in config) is model.startswith("loco")
 
 
 @pytest.mark.slow
