@@ -16,7 +16,7 @@ from loco.runs.entry import readable
 WORDS = {
     "train trainer.max_epoch=3": "no setting or group trainer.max_epoch; did you mean "
                                  "trainer.max_epochs?",
-    "train -m model=loco,loco_smal": "no such option; did you mean loco_small? There are actio",
+    "train -m model=loco,loco_smal": "no such option; did you mean loco_small or loco_plus_small? ",
     "extract video=x": "did you mean videos?",
     # as many seconds again for each:
     "train lr=1": "did you mean optimizer.lr?",
