@@ -109,11 +109,14 @@ class LoCo(nn.Module):
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
-        joint = 0.0 if self.joint is None else self.joint(visual, audio, mask)
-        visual, audio = self.encode(visual, audio, mask)
-        said: HeadOutputs = self.decoder(self.pyramid(visual + joint, audio + joint, mask))
+        streams = self.encode(visual, audio, mask)
+        inputs = streams
+        if self.joint is not None:
+            together = self.joint(visual, audio, mask)
+            inputs = streams[0] + together, streams[1] + together
+        said: HeadOutputs = self.decoder(self.pyramid(*inputs, mask))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
-        return Outputs(said.logits, said.offsets, said.mask, points, visual, audio, said.quality)
+        return Outputs(said.logits, said.offsets, said.mask, points, *streams, said.quality)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
