@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from loco.detection.heads import HeadFactory, PointHead
 from loco.detection.outputs import HeadOutputs
 from loco.errors import MAX_LAYERS, check_number
+from loco.nn.attention import AttentionFactory, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.layers import linear
 
@@ -36,6 +37,7 @@ class Decoder(nn.Module):
         head: makes what says classes and boundaries.
         neck: makes what the levels go through before the head; None is nothing.
         gate: makes what has the last word on the logits, from both streams; None is nothing.
+        attention: which steps of its own a query of the transformer blocks sees.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Decoder(nn.Module):
         head: HeadFactory = PointHead,
         neck: NeckFactory | None = None,
         gate: GateFactory | None = None,
+        attention: AttentionFactory = GlobalAttention,
     ) -> None:
         super().__init__()
         check_number("decoder_blocks", num_blocks, 0, MAX_LAYERS, whole=True)
@@ -55,7 +58,7 @@ class Decoder(nn.Module):
             check_number(name, value, 1, whole=True)
         dim = block.dim
         self.fuse = linear(2 * dim, dim)
-        self.blocks = nn.ModuleList(block() for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(block(attention=attention) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
         self.head = head(dim, num_classes, num_levels=num_levels)
         self.neck = None if neck is None else neck(dim, num_levels=num_levels)

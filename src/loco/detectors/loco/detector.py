@@ -16,7 +16,7 @@ from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
 from loco.errors import MAX_LEVELS, check_number
-from loco.nn.attention import AttentionFactory
+from loco.nn.attention import AttentionFactory, GlobalAttention
 from loco.nn.blocks import Asks, BlockFactory
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.pyramid import CrossModalPyramid
@@ -48,6 +48,9 @@ class LoCo(nn.Module):
         layer_scale: what the residual branches' learnable channel scales start from.
         asks: whose steps are the pyramid's queries: those of a stream itself, which gathers the
             other one (paper), or those of its context, which picks from the stream's own (UnAV).
+        encoder_attention: makes what a stream's own steps see one another by in the encoders'
+            blocks.
+        mixing: the same, before each block of the pyramid; None is nothing (paper).
         joint: makes what both streams are given of the two together, after LCC has compared them
             and before the pyramid; None is nothing.
         decoder: makes the decoder: its class, or a partial with other parts in it.
@@ -75,6 +78,8 @@ class LoCo(nn.Module):
         drop_path: float = 0.1,
         layer_scale: float = 1e-4,
         asks: Asks = "self",
+        encoder_attention: AttentionFactory = GlobalAttention,
+        mixing: AttentionFactory | None = None,
         joint: JointFactory | None = None,
         decoder: Callable[..., Decoder] = Decoder,
         attention: AttentionFactory = CrossModalDynamicPerception,
@@ -87,12 +92,15 @@ class LoCo(nn.Module):
         check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
         block = BlockFactory(dim, heads, drop_path, layer_scale)
         self.visual_encoder, self.audio_encoder = (
-            UnimodalEncoder(channels, block, num_convs=num_convs, num_blocks=encoder_blocks)
+            UnimodalEncoder(
+                channels, block, num_convs=num_convs, num_blocks=encoder_blocks,
+                attention=encoder_attention,
+            )
             for channels in (visual_channels, audio_channels)
         )
         self.joint = None if joint is None else joint(visual_channels, audio_channels, dim)
         self.pyramid = CrossModalPyramid(
-            replace(block, asks=asks), num_levels=num_levels, attention=attention
+            replace(block, asks=asks), num_levels=num_levels, attention=attention, mixing=mixing
         )
         self.decoder = decoder(
             block, num_blocks=decoder_blocks, num_levels=num_levels, num_classes=num_classes
