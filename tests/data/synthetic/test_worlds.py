@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hydra.utils import instantiate
 
 from helpers import compose_config
 from loco.data.synthetic.config import SyntheticConfig
-from loco.data.synthetic.events import leading_classes
+from loco.data.synthetic.events import draw_video, leading_classes
 from loco.data.synthetic.names import NAMES, class_names
 from loco.data.synthetic.rendering import World
 
@@ -53,3 +55,15 @@ def test_the_confirming_world_is_another_one() -> None:
                  "overhang", "latent_dim"):  # fmt: skip
         assert getattr(confirming, name) != getattr(default, name), name
     assert confirming.num_videos[2] == 600
+
+
+def test_the_world_to_choose_by_trains_on_the_default_ones_videos() -> None:
+    """A video depends on nothing but its name, the world and the class that leads it."""
+    default, choosing = world_of("synthetic"), world_of("synthetic_choose")
+    assert replace(choosing, num_videos=default.num_videos) == default
+    assert choosing.num_videos[0] == default.num_videos[0]
+    assert choosing.num_videos[1] == 600
+    leading = [leading_classes(config, "train", 400) for config in (default, choosing)]
+    assert np.array_equal(*leading)
+    one, other = (draw_video(config, "train_00007", 3) for config in (default, choosing))
+    assert one.events == other.events
