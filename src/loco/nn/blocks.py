@@ -82,33 +82,6 @@ class TransformerBlock(nn.Module):
         return out + self.feed_forward_scale(self.feed_forward(self.feed_forward_norm(out)))
 
 
-class MixingBranch(nn.Module):
-    """x + s · mix(LN(x)): a stream's own steps seen by one another, without a feed-forward part.
-
-    Args:
-        dim: width D.
-        heads: attention heads H.
-        mixing: makes what mixes them, an attention strategy.
-        drop_path: probability that a video skips it in training.
-        layer_scale: what the channel factors s start from.
-    """
-
-    def __init__(
-        self, *, dim: int, heads: int, mixing: AttentionFactory, drop_path: float = 0.0,
-        layer_scale: float = 1.0,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.mixing = mixing(dim=dim, heads=heads, stride=1)
-        self.scale = ScaledDropPath(dim, drop_path, layer_scale)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, D), mask (B, T) → the same shape."""
-        h = self.norm(x)
-        mixed: Tensor = x + self.scale(self.mixing(h, h, mask))
-        return mixed
-
-
 @dataclass(frozen=True)
 class BlockFactory:
     """Makes the blocks of a net: what they have in common is said once and handed down as this.
@@ -143,11 +116,4 @@ class BlockFactory:
         return TransformerBlock(
             dim=self.dim, heads=self.heads, stride=stride, attention=attention, context=context,
             asks=self.asks, drop_path=self.drop_path, layer_scale=self.layer_scale,
-        )  # fmt: skip
-
-    def mixing_branch(self, mixing: AttentionFactory) -> MixingBranch:
-        """A branch of these settings in which a stream's own steps see one another."""
-        return MixingBranch(
-            dim=self.dim, heads=self.heads, mixing=mixing, drop_path=self.drop_path,
-            layer_scale=self.layer_scale,
         )  # fmt: skip

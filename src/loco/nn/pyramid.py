@@ -27,14 +27,11 @@ class CrossModalPyramid(nn.Module):
         block: makes the blocks, of width D; its `asks` says which of the two is the query.
         num_levels: levels; the first keeps the resolution, each later one halves it.
         attention: makes each block's attention strategy.
-        mixing: makes what a stream's own steps see one another by before each block, an attention
-            strategy; None is nothing.
     """
 
     def __init__(
-        self, block: BlockFactory, *, num_levels: int, attention: AttentionFactory,
-        mixing: AttentionFactory | None = None,
-    ) -> None:  # fmt: skip
+        self, block: BlockFactory, *, num_levels: int, attention: AttentionFactory
+    ) -> None:
         super().__init__()
         self.steps = [1, *[2] * (num_levels - 1)]
         """By how much each level downsamples the one before."""
@@ -46,10 +43,6 @@ class CrossModalPyramid(nn.Module):
 
         self.visual_blocks = direction()
         self.audio_blocks = direction()
-        self.visual_mixing, self.audio_mixing = (
-            nn.ModuleList(block.mixing_branch(mixing) for _ in self.steps) if mixing else None
-            for _ in range(2)
-        )
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -60,10 +53,7 @@ class CrossModalPyramid(nn.Module):
         """Both streams (B, T, D), mask (B, T) → each level's features (B, T_l, 2D) and mask."""
         levels = []
         directions = zip(self.steps, self.visual_blocks, self.audio_blocks, strict=True)
-        for level, (step, sees, hears) in enumerate(directions):
-            if self.visual_mixing is not None and self.audio_mixing is not None:
-                visual = self.visual_mixing[level](visual, mask)
-                audio = self.audio_mixing[level](audio, mask)
+        for step, sees, hears in directions:
             visual, audio = sees(visual, mask, audio), hears(audio, mask, visual)
             mask = downsample_mask(mask, step)
             levels.append((torch.cat([visual, audio], dim=-1), mask))

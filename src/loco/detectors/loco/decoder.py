@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from loco.detection.heads import HeadFactory, PointHead
 from loco.detection.outputs import HeadOutputs
 from loco.errors import MAX_LAYERS, check_number
-from loco.nn.attention import AttentionFactory, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.layers import linear
 
@@ -29,9 +28,6 @@ class GateFactory(Protocol):
 class Decoder(nn.Module):
     """Shared by all levels: linear 2D → D, transformer blocks, classification and regression.
 
-    Without the linear layer (`fuse=False`) there are no transformer blocks, and the head reads both
-    streams side by side.
-
     Args:
         block: makes the transformer blocks, of width D; a level comes in with 2D channels.
         num_blocks: transformer blocks.
@@ -40,8 +36,6 @@ class Decoder(nn.Module):
         head: makes what says classes and boundaries.
         neck: makes what the levels go through before the head; None is nothing.
         gate: makes what has the last word on the logits, from both streams; None is nothing.
-        attention: which steps of its own a query of the transformer blocks sees.
-        fuse: whether 2D becomes D before the blocks (paper), or neck and head are of 2D.
     """
 
     def __init__(
@@ -54,22 +48,18 @@ class Decoder(nn.Module):
         head: HeadFactory = PointHead,
         neck: NeckFactory | None = None,
         gate: GateFactory | None = None,
-        attention: AttentionFactory = GlobalAttention,
-        fuse: bool = True,
     ) -> None:
         super().__init__()
         check_number("decoder_blocks", num_blocks, 0, MAX_LAYERS, whole=True)
         for name, value in {"num_levels": num_levels, "num_classes": num_classes}.items():
             check_number(name, value, 1, whole=True)
-        dim = block.dim if fuse else 2 * block.dim
-        self.fuse = linear(2 * dim, dim) if fuse else nn.Identity()
-        self.blocks = nn.ModuleList(
-            block(attention=attention) for _ in range(num_blocks if fuse else 0)
-        )
+        dim = block.dim
+        self.fuse = linear(2 * dim, dim)
+        self.blocks = nn.ModuleList(block() for _ in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
         self.head = head(dim, num_classes, num_levels=num_levels)
         self.neck = None if neck is None else neck(dim, num_levels=num_levels)
-        self.gate = None if gate is None else gate(block.dim, num_classes)
+        self.gate = None if gate is None else gate(dim, num_classes)
 
     def forward(self, levels: list[tuple[Tensor, Tensor]]) -> HeadOutputs:
         """Levels of (B, T_l, 2D) and mask (B, T_l), P = ΣT_l points in all.

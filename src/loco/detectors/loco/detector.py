@@ -16,7 +16,7 @@ from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
 from loco.errors import MAX_LEVELS, check_number
-from loco.nn.attention import AttentionFactory, GlobalAttention
+from loco.nn.attention import AttentionFactory
 from loco.nn.blocks import Asks, BlockFactory
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.pyramid import CrossModalPyramid
@@ -27,14 +27,6 @@ class JointFactory(Protocol):
     """Makes from both modalities' channels and D what maps their features to one (B, T, D)."""
 
     def __call__(self, visual_channels: int, audio_channels: int, dim: int) -> nn.Module: ...
-
-
-class PyramidFactory(Protocol):
-    """Makes from both streams' blocks what maps streams (B, T, D) to levels of 2D channels."""
-
-    def __call__(
-        self, block: BlockFactory, *, num_levels: int, attention: AttentionFactory
-    ) -> nn.Module: ...
 
 
 class LoCo(nn.Module):
@@ -56,9 +48,6 @@ class LoCo(nn.Module):
         layer_scale: what the residual branches' learnable channel scales start from.
         asks: whose steps are the pyramid's queries: those of a stream itself, which gathers the
             other one (paper), or those of its context, which picks from the stream's own (UnAV).
-        encoder_attention: makes what a stream's own steps see one another by in the encoders'
-            blocks.
-        pyramid: makes the pyramid: its class, or a partial with settings in it.
         joint: makes what both streams are given of the two together, after LCC has compared them
             and before the pyramid; None is nothing.
         decoder: makes the decoder: its class, or a partial with other parts in it.
@@ -86,9 +75,7 @@ class LoCo(nn.Module):
         drop_path: float = 0.1,
         layer_scale: float = 1e-4,
         asks: Asks = "self",
-        encoder_attention: AttentionFactory = GlobalAttention,
         joint: JointFactory | None = None,
-        pyramid: PyramidFactory = CrossModalPyramid,
         decoder: Callable[..., Decoder] = Decoder,
         attention: AttentionFactory = CrossModalDynamicPerception,
         correspondence: Callable[[int], nn.Module] = CorrespondenceLoss,
@@ -100,14 +87,11 @@ class LoCo(nn.Module):
         check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
         block = BlockFactory(dim, heads, drop_path, layer_scale)
         self.visual_encoder, self.audio_encoder = (
-            UnimodalEncoder(
-                channels, block, num_convs=num_convs, num_blocks=encoder_blocks,
-                attention=encoder_attention,
-            )
+            UnimodalEncoder(channels, block, num_convs=num_convs, num_blocks=encoder_blocks)
             for channels in (visual_channels, audio_channels)
         )
         self.joint = None if joint is None else joint(visual_channels, audio_channels, dim)
-        self.pyramid = pyramid(
+        self.pyramid = CrossModalPyramid(
             replace(block, asks=asks), num_levels=num_levels, attention=attention
         )
         self.decoder = decoder(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.errors import check_number
-from loco.nn.granularity import Granularity
 from loco.nn.layers import (
     FeedForward,
     MaskedConv1d,
@@ -22,7 +22,7 @@ from loco.nn.layers import (
 GROUPS = 16
 
 
-class SGPBlock(Granularity):
+class SGPBlock(nn.Module):
     """Three grains of one stream, then feed forward; with h = LN(pool(x)):
 
         instant = fc(h) · ReLU(global(mean_t h))
@@ -66,13 +66,23 @@ class SGPBlock(Granularity):
         drop_path: float = 0.0,
         layer_scale: float | None = None,
     ) -> None:
-        super().__init__(dim=dim, stride=stride, kernel=kernel, k=k, init_std=init_std)
+        super().__init__()
+        check_number("dim", dim, 1, whole=True)
         if dim % GROUPS:
             raise ValueError(f"dim must be a multiple of {GROUPS}, got {dim}")
+        check_number("kernel", kernel, 1, whole=True)
+        check_number("k", k, 0, without="low")
+        check_number("init_std", init_std, 0)
         if pool not in ("max", "average"):
             raise ValueError(f"pool must be max or average, got {pool!r}")
+        self.stride = stride
+        wide = round((kernel + 1) * k)
+        wide += 1 - wide % 2
         self.pool = MaskedConv1d(dim, dim, kernel=1) if pool == "average" and stride > 1 else None
         self.norm = nn.LayerNorm(dim)
+        self.gate, self.window, self.wide_window, self.instant, self.instant_gate = (
+            Depthwise(dim, size, init_std) for size in (kernel, kernel, wide, 1, 1)
+        )
         self.feed_forward_norm = MaskedGroupNorm(GROUPS, dim)
         self.feed_forward = FeedForward(dim, hidden=hidden)
         self.scale, self.feed_forward_scale = (
@@ -80,11 +90,15 @@ class SGPBlock(Granularity):
             for _ in range(2)
         )
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """(B, T, D), mask (B, T) → (B, ⌈T/stride⌉, D), 0 in padding."""
         x, mask = self.downsample(x, mask), downsample_mask(mask, self.stride)
         h = zero_padding(self.norm(x), mask)
-        y = zero_padding(x + self.scale(self.mix(h, mask) + h), mask)
+        everywhere = torch.ones_like(mask[:, :1])
+        mean = h.sum(1, keepdim=True) / mask.sum(1).clamp(min=1)[:, None, None]
+        instant = self.instant(h, mask) * functional.relu(self.instant_gate(mean, everywhere))
+        window = (self.window(h, mask) + self.wide_window(h, mask)) * self.gate(h, mask)
+        y = zero_padding(x + self.scale(instant + window + h), mask)
         normed = self.feed_forward_norm(y, mask)
         return zero_padding(y + self.feed_forward_scale(self.feed_forward(normed)), mask)
 
@@ -100,3 +114,23 @@ class SGPBlock(Granularity):
         )
         coarse = downsample_mask(mask, self.stride)
         return zero_padding(self.pool(sums / counts.clamp(min=1), coarse), coarse)
+
+
+class Depthwise(MaskedConv1d):
+    """A depthwise convolution; that of a single step is a product, tens of times as fast on a CPU.
+
+    Args:
+        dim: channels D.
+        kernel: steps, odd.
+        init_std: deviation that its weights start with.
+    """
+
+    def __init__(self, dim: int, kernel: int, init_std: float) -> None:
+        super().__init__(dim, dim, kernel=kernel, groups=dim)
+        nn.init.normal_(self.weight, std=init_std)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        if self.kernel_size == (1,):
+            assert self.bias is not None
+            return zero_padding(x, mask) * self.weight[:, 0, 0] + self.bias
+        return super().forward(x, mask)

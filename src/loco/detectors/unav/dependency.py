@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loco.detection.heads import HeadFactory, PointHead
 from loco.errors import check_number
 from loco.nn.blocks import TransformerBlock
 from loco.nn.layers import MaskedConv1d, zero_padding
@@ -67,40 +66,3 @@ class DependencyBlock(nn.Module):
         together = self.co_occurrence(of_step, every_class).unflatten(0, (videos, steps))
 
         return zero_padding(self.squeeze((in_time + together).flatten(2), mask), mask)
-
-
-class DependencyHead(nn.Module):
-    """Another head, on levels that a dependency block has been through.
-
-    Args:
-        dim: channels D of a level.
-        num_classes: K.
-        num_levels: pyramid levels, which share the block.
-        class_dim: width h of a class in the block.
-        drop_path, layer_scale: of its branches.
-        head: makes the head that says classes and boundaries.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_classes: int,
-        *,
-        num_levels: int,
-        class_dim: int = 16,
-        drop_path: float = 0.1,
-        layer_scale: float = 0.1,
-        head: HeadFactory = PointHead,
-    ) -> None:
-        super().__init__()
-        self.dependency = DependencyBlock(
-            dim, num_classes, class_dim=class_dim, drop_path=drop_path, layer_scale=layer_scale
-        )
-        self.head = head(dim, num_classes, num_levels=num_levels)
-
-    def forward(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor | None, ...]:
-        """Levels of (B, T_l, D) and mask (B, T_l) → what the other head says of them."""
-        said: tuple[Tensor | None, ...] = self.head(
-            [(self.dependency(x, mask), mask) for x, mask in levels]
-        )
-        return said
