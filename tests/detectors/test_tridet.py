@@ -14,7 +14,7 @@ from loco.detection.center_sampling import assign_centers
 from loco.detection.losses import DetectionLoss
 from loco.detection.trident import TridentHead, boundary_distances
 from loco.detectors.tridet.detector import TriDet
-from loco.detectors.tridet.sgp import SGPBlock
+from loco.nn.sgp import SGPBlock
 from loco.runs.cost import operations
 from one_stream_weights import SGP, STEM, load_net
 from unav_weights import agree, load, original, read

@@ -1,4 +1,5 @@
 """TriDet (arXiv 2303.07347): convolutions instead of attention, boundaries as distributions.
 
-`sgp` is its scalable-granularity block, `head` the Trident head, `detector` puts them together.
+`detector` puts its parts together, which others use as well: the scalable-granularity block
+(`loco.nn.sgp`) and the Trident head (`loco.detection.trident`).
 """
