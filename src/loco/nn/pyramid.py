@@ -2,6 +2,7 @@
 
 FeaturePyramid      of one stream
 CrossModalPyramid   of sight and sound, which look at each other at each level
+JointPyramid        of sight and sound, which look at each other once, and go up as one stream
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from loco.errors import MAX_LAYERS, check_number
 from loco.nn.attention import AttentionFactory
 from loco.nn.blocks import BlockFactory
-from loco.nn.layers import downsample_mask
+from loco.nn.layers import downsample_mask, zero_padding
+from loco.nn.sgp import SGPBlock
 
 
 class CrossModalPyramid(nn.Module):
@@ -89,3 +92,64 @@ class FeaturePyramid(nn.Module):
             x, mask = block(x, mask), downsample_mask(mask, 2)
             levels.append((x, mask))
         return [(norm(x), mask) for norm, (x, mask) in zip(self.norms, levels, strict=True)]
+
+
+class JointPyramid(nn.Module):
+    """Each stream looks at the other one at full resolution; then both go up side by side.
+
+    A cross-modal block for each stream; SGP blocks, which have no attention, of the two streams as
+    one of 2D channels; and an SGP block for each halving of time.
+
+    Args:
+        block: makes the cross-modal blocks, of width D; its `asks` says which of the two is the
+            query.
+        num_levels: levels of strides 1, 2, 4, …
+        attention: makes the cross-modal blocks' attention strategy.
+        stem_blocks: SGP blocks before the first level, which relate no steps (w = 1) but by their
+            wider window and the mean over time.
+        feed_forward: width of the SGP blocks' feed-forward parts; None is 3D.
+        kernel: w of the SGP blocks after the stem.
+        k: how much wider the second window of every SGP block is.
+    """
+
+    def __init__(
+        self,
+        block: BlockFactory,
+        *,
+        num_levels: int,
+        attention: AttentionFactory,
+        stem_blocks: int = 2,
+        feed_forward: int | None = None,
+        kernel: int = 3,
+        k: float = 1.5,
+    ) -> None:
+        super().__init__()
+        check_number("stem_blocks", stem_blocks, 0, MAX_LAYERS, whole=True)
+        dim = 2 * block.dim
+        hidden = 3 * block.dim if feed_forward is None else feed_forward
+        self.meeting = CrossModalPyramid(block, num_levels=1, attention=attention)
+        self.stem = nn.ModuleList(
+            SGPBlock(dim=dim, hidden=hidden, kernel=1, k=k) for _ in range(stem_blocks)
+        )
+        halvings = (
+            SGPBlock(
+                dim=dim, hidden=hidden, kernel=kernel, k=k, stride=2,
+                drop_path=block.drop_path, layer_scale=block.layer_scale,
+            )
+            for _ in range(num_levels - 1)
+        )  # fmt: skip
+        self.pyramid = FeaturePyramid(halvings, dim, neck=False)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Steps between two points of each level."""
+        return self.pyramid.strides
+
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Both streams (B, T, D), mask (B, T) → each level's features (B, T_l, 2D) and mask."""
+        ((x, mask),) = self.meeting(visual, audio, mask)
+        x = zero_padding(x, mask)
+        for block in self.stem:
+            x = block(x, mask)
+        levels: list[tuple[Tensor, Tensor]] = self.pyramid(x, mask)
+        return levels

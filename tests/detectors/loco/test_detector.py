@@ -1,5 +1,6 @@
 """The whole detector: invariances in a batch, any length, and gradients where they must arrive."""
 
+import math
 from functools import partial
 
 import pytest
@@ -17,9 +18,11 @@ from loco.detectors.loco.correspondence import (
     NoCorrespondence,
     SoftenedTarget,
 )
+from loco.detectors.loco.decoder import Decoder
 from loco.detectors.loco.detector import LoCo
 from loco.nn.attention import FixedWindowAttention, GlobalAttention, NoAttention, global_attention
 from loco.nn.fusion import JointEmbedding
+from loco.nn.pyramid import JointPyramid
 from loco.runs.cost import operations
 
 STRATEGIES = {
@@ -180,6 +183,61 @@ def test_who_asks_in_the_pyramid() -> None:
         assert {block.asks for block in model.visual_encoder.blocks} == {"self"}
     with pytest.raises(ValueError, match="asks must be self or context"):
         LoCo(6, 5, 3, dim=16, heads=2, asks="both")
+
+
+def joint() -> LoCo:
+    """A narrow LoCo of a joint pyramid, whose head reads both streams."""
+    torch.manual_seed(0)
+    return LoCo(
+        6, 5, 3, dim=16, heads=2, encoder_blocks=1, decoder_blocks=0, layer_scale=0.5,
+        pyramid=partial(JointPyramid, kernel=5), decoder=partial(Decoder, fuse=False),
+        criterion=DetectionLoss(normalizer=10.0),
+    )  # fmt: skip
+
+
+def test_a_joint_pyramid_meets_once_and_goes_up_as_one_stream() -> None:
+    pyramid = joint().eval().pyramid
+    streams, mask = torch.randn(2, 2, 21, 16), torch.ones(2, 21, dtype=torch.bool)
+    mask[1, 9:] = False
+    levels = pyramid(*streams, mask)
+    assert [x.shape for x, _ in levels] == [(2, math.ceil(21 / s), 32) for s in pyramid.strides]
+    assert pyramid.strides == (1, 2, 4, 8, 16, 32)
+    ((x, _),) = pyramid.meeting(*streams, mask)
+    for block in pyramid.stem:
+        x = block(x, mask)
+    assert torch.equal(levels[0][0], x)
+    for (x, real), (coarse, _), block in zip(
+        levels[:-1], levels[1:], pyramid.pyramid.blocks, strict=True
+    ):
+        assert torch.equal(coarse, block(x, real))
+    window = next(iter(pyramid.pyramid.blocks)).window
+    assert window.kernel_size == (5,)
+    assert window.groups == 32
+
+
+def test_a_joint_pyramid_and_a_plain_decoder_see_no_padding_and_all_learn() -> None:
+    model = joint()
+    truth = [events_of((0.5, 3.0, 0), (1.0, 6.0, 2)), events_of((0.1, 0.9, 1))]
+    losses = model.train().losses(make_batch([200, 64], truth))
+    total(losses).backward()
+    silent = [n for n, p in model.named_parameters() if p.grad is None]
+    assert silent == []
+    model.eval()
+    clean, dirty = (make_batch([33, 7], fill=fill) for fill in (0.0, float("nan")))
+    outputs, again = (model(b.visual, b.audio, b.mask) for b in (clean, dirty))
+    assert torch.equal(outputs.logits[outputs.mask], again.logits[outputs.mask])
+    assert torch.equal(outputs.offsets[outputs.mask], again.offsets[outputs.mask])
+    assert model.decoder.head.classify.convs[0].in_channels == 32
+    alone = single(clean, 1)
+    by_itself = model(alone.visual, alone.audio, alone.mask)
+    assert torch.allclose(
+        outputs.logits[1][outputs.mask[1]], by_itself.logits[by_itself.mask], atol=1e-5
+    )
+
+
+def test_a_decoder_that_does_not_fuse_has_no_blocks() -> None:
+    with pytest.raises(ValueError, match="decoder_blocks must be 0"):
+        LoCo(6, 5, 3, dim=16, heads=2, decoder=partial(Decoder, fuse=False))
 
 
 def test_two_losses_before_one_backward() -> None:

@@ -30,12 +30,16 @@ class Decoder(nn.Module):
 
     Args:
         block: makes the transformer blocks, of width D; a level comes in with 2D channels.
-        num_blocks: transformer blocks.
+        num_blocks: transformer blocks; none where nothing is fused.
         num_levels: pyramid levels, each with a scale of its own for the offsets.
         num_classes: K.
         head: makes what says classes and boundaries.
         neck: makes what the levels go through before the head; None is nothing.
         gate: makes what has the last word on the logits, from both streams; None is nothing.
+        fuse: whether a level's 2D channels become D (paper), or neck and head read all of them.
+
+    Raises:
+        ValueError: blocks where nothing is fused, or a number out of its range.
     """
 
     def __init__(
@@ -48,18 +52,23 @@ class Decoder(nn.Module):
         head: HeadFactory = PointHead,
         neck: NeckFactory | None = None,
         gate: GateFactory | None = None,
+        fuse: bool = True,
     ) -> None:
         super().__init__()
         check_number("decoder_blocks", num_blocks, 0, MAX_LAYERS, whole=True)
         for name, value in {"num_levels": num_levels, "num_classes": num_classes}.items():
             check_number(name, value, 1, whole=True)
-        dim = block.dim
-        self.fuse = linear(2 * dim, dim)
+        if num_blocks and not fuse:
+            raise ValueError(
+                f"decoder_blocks must be 0 where the decoder does not fuse, got {num_blocks}"
+            )
+        dim = block.dim if fuse else 2 * block.dim
+        self.fuse = linear(2 * block.dim, dim) if fuse else nn.Identity()
         self.blocks = nn.ModuleList(block() for _ in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
         self.head = head(dim, num_classes, num_levels=num_levels)
         self.neck = None if neck is None else neck(dim, num_levels=num_levels)
-        self.gate = None if gate is None else gate(dim, num_classes)
+        self.gate = None if gate is None else gate(block.dim, num_classes)
 
     def forward(self, levels: list[tuple[Tensor, Tensor]]) -> HeadOutputs:
         """Levels of (B, T_l, 2D) and mask (B, T_l), P = ΣT_l points in all.
@@ -75,7 +84,7 @@ class Decoder(nn.Module):
         return outputs
 
     def _fused(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(B, T_l, 2D) → (B, T_l, D)."""
+        """(B, T_l, 2D) → (B, T_l, D), or 2D where nothing is fused."""
         x = self.fuse(x)
         for block in self.blocks:
             x = block(x, mask)

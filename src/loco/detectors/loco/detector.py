@@ -29,6 +29,14 @@ class JointFactory(Protocol):
     def __call__(self, visual_channels: int, audio_channels: int, dim: int) -> nn.Module: ...
 
 
+class PyramidFactory(Protocol):
+    """Makes from a stream's blocks what maps both streams (B, T, D) to levels of 2D channels."""
+
+    def __call__(
+        self, block: BlockFactory, *, num_levels: int, attention: AttentionFactory
+    ) -> nn.Module: ...
+
+
 class LoCo(nn.Module):
     """Locality-aware cross-modal correspondence learning; the defaults are the paper's size.
 
@@ -50,6 +58,7 @@ class LoCo(nn.Module):
             other one (paper), or those of its context, which picks from the stream's own (UnAV).
         joint: makes what both streams are given of the two together, after LCC has compared them
             and before the pyramid; None is nothing.
+        pyramid: makes the pyramid: its class, or a partial with settings in it.
         decoder: makes the decoder: its class, or a partial with other parts in it.
         attention: makes the attention of each pyramid block: a strategy's class or a partial of it.
         correspondence: makes the correspondence loss from `dim`.
@@ -76,6 +85,7 @@ class LoCo(nn.Module):
         layer_scale: float = 1e-4,
         asks: Asks = "self",
         joint: JointFactory | None = None,
+        pyramid: PyramidFactory = CrossModalPyramid,
         decoder: Callable[..., Decoder] = Decoder,
         attention: AttentionFactory = CrossModalDynamicPerception,
         correspondence: Callable[[int], nn.Module] = CorrespondenceLoss,
@@ -91,7 +101,7 @@ class LoCo(nn.Module):
             for channels in (visual_channels, audio_channels)
         )
         self.joint = None if joint is None else joint(visual_channels, audio_channels, dim)
-        self.pyramid = CrossModalPyramid(
+        self.pyramid = pyramid(
             replace(block, asks=asks), num_levels=num_levels, attention=attention
         )
         self.decoder = decoder(
