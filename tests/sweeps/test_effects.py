@@ -143,22 +143,27 @@ def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
         main([str(sweep), "--effects"])
 
 
-def test_the_screening_tells_every_change_apart() -> None:
-    """Each is on in half of the jobs, of two or three every combination comes equally often.
+@pytest.mark.parametrize(
+    ("name", "jobs", "changes", "together"), [("screen", 24, 12, 3), ("screen_joint", 8, 7, 2)]
+)
+def test_a_screening_tells_every_change_apart(
+    name: str, jobs: int, changes: int, together: int
+) -> None:
+    """Each is on in half of the jobs, of two (or three) every combination comes equally often.
 
-    Hence no change is mistaken for another one, nor for what two others do only together.
+    Hence no change is mistaken for another one; where it holds of three, nor for what two others
+    do only together.
     """
-    file = ROOT / "conf" / "experiment" / "better_screen.yaml"
+    file = ROOT / "conf" / "experiment" / f"better_{name}.yaml"
     text = OmegaConf.load(file).hydra.sweeper.params.part
     override = OverridesParser.create().parse_override(f"part={text}")
     choices = list(override.sweep_iterator())
     rows = [{str(p) for p in choice} if choice != "none" else set() for choice in choices]
-    parts = sorted(set[str]().union(*rows))
-    assert len(rows) == 24
-    assert len(parts) == 12
+    parts = sorted(set[str]().union(*rows) - set[str].intersection(*rows))
+    assert len(rows) == jobs
+    assert len(parts) == changes
     assert set(parts) <= {path.stem for path in (ROOT / "conf" / "part").glob("*.yaml")}
     signs = np.array([[1 if part in row else -1 for part in parts] for row in rows])
-    columns = range(12)
-    for count in (1, 2, 3):
-        for chosen in itertools.combinations(columns, count):
+    for count in range(1, together + 1):
+        for chosen in itertools.combinations(range(changes), count):
             assert np.prod(signs[:, chosen], axis=1).sum() == 0, chosen
