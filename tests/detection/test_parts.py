@@ -230,7 +230,9 @@ def test_the_parts_of_the_net_are_among_those_of_the_config() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*OF_THE_NET, "[agreement,top_down,low_rank]", "[joint_pyramid,plain_decoder,top_down]"])
+@pytest.mark.parametrize(
+    "name", [*OF_THE_NET, "[agreement,top_down,low_rank]", "[joint_pyramid,plain_decoder,top_down]"]
+)
 def test_a_net_with_a_part_learns_and_sees_no_padding(name: str) -> None:
     words = [f"part={name}", "model.dim=16", "model.heads=2", "model.drop_path=0", "output_dir=x"]
     torch.manual_seed(0)

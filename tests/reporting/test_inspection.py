@@ -13,6 +13,7 @@ from loco.detectors.loco.correspondence import NoCorrespondence
 from loco.detectors.loco.detector import LoCo
 from loco.evaluation.similarity import cosine_similarity, mean_of_std, similarity_by_distance
 from loco.nn.attention import FixedWindowAttention
+from loco.nn.pyramid import JointPyramid
 from loco.reporting.inspection import (
     TargetWindows,
     cross_similarity,
@@ -169,6 +170,18 @@ def test_windows_follow_size_and_offset(batch: Batch) -> None:
     np.testing.assert_allclose(window.target[0, 0], base, atol=1e-5)
     centre, half = base.mean() + 4 * window.step, base[1] - base[0]
     np.testing.assert_allclose(window.target[1, 0], [centre - half, centre + half], rtol=1e-5)
+
+
+def test_windows_lie_on_what_the_asking_stream_reads(batch: Batch) -> None:
+    """Where the context asks, a stream's own block is the other one's questions."""
+    module = untrained(asks="context", pyramid=JointPyramid)
+    with torch.no_grad():
+        bias = module.detector.pyramid.visual_blocks[0].attention.adaptation.bias
+        bias[:] = torch.tensor([0.0, 1.0, 0.0, 0.0])
+    found = {w.queries: w for w in target_windows(module, batch)[0]}
+    assert [*found] == ["audio", "visual"]  # one level: the streams meet once
+    wide, base = (np.ptp(found[name].target[1], axis=-1).max() for name in ("audio", "visual"))
+    assert wide > 1.5 * base
 
 
 def test_only_cdp_has_target_windows(batch: Batch) -> None:

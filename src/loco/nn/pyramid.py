@@ -141,6 +141,16 @@ class JointPyramid(nn.Module):
         self.pyramid = FeaturePyramid(halvings, dim, neck=False)
 
     @property
+    def visual_blocks(self) -> nn.ModuleList:
+        """The one cross-modal block of sight, as a `CrossModalPyramid` has one a level."""
+        return self.meeting.visual_blocks
+
+    @property
+    def audio_blocks(self) -> nn.ModuleList:
+        """The one cross-modal block of sound."""
+        return self.meeting.audio_blocks
+
+    @property
     def strides(self) -> tuple[int, ...]:
         """Steps between two points of each level."""
         return self.pyramid.strides

@@ -158,14 +158,15 @@ def target_windows(module: LocalizationModule, batch: Batch) -> list[list[Target
         raise ValueError(f"{type(module.detector).__name__} has no attention with target windows")
     detector: Any = module.detector
     pyramid = detector.pyramid
-    streams: dict[Literal["visual", "audio"], Any] = {
-        "visual": pyramid.visual_blocks, "audio": pyramid.audio_blocks
-    }  # fmt: skip
+    streams: tuple[tuple[Literal["visual", "audio"], Literal["visual", "audio"], Any], ...] = (
+        ("visual", "audio", pyramid.visual_blocks), ("audio", "visual", pyramid.audio_blocks)
+    )  # fmt: skip
     seen: dict[tuple[Literal["visual", "audio"], int], tuple[Tensor, Tensor, int]] = {}
 
     with ExitStack() as hooks:
-        for queries, blocks in streams.items():
+        for own, other, blocks in streams:
             for level, block in enumerate(blocks):
+                queries = own if block.asks == "self" else other
 
                 def record(
                     attention: Any,
@@ -179,7 +180,7 @@ def target_windows(module: LocalizationModule, batch: Batch) -> list[list[Target
                 hooks.callback(block.attention.register_forward_pre_hook(record).remove)
         with torch.no_grad():
             batch = batch.to(module.device)
-            pyramid(*detector.encode(batch.visual, batch.audio, batch.mask), batch.mask)
+            detector(batch.visual, batch.audio, batch.mask)
 
     return [
         [

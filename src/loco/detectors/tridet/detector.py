@@ -18,11 +18,11 @@ from loco.detection.decoding import Decoding
 from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import PointOutputs
 from loco.detection.trident import TridentHead
-from loco.nn.sgp import SGPBlock
 from loco.errors import MAX_LAYERS, MAX_LEVELS, check_number
 from loco.nn.encoder import StreamEmbedding
 from loco.nn.fusion import EarlyFusion
 from loco.nn.pyramid import FeaturePyramid
+from loco.nn.sgp import SGPBlock
 from loco.structures import Batch, Events
 
 
