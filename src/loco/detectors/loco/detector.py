@@ -29,12 +29,23 @@ class JointFactory(Protocol):
     def __call__(self, visual_channels: int, audio_channels: int, dim: int) -> nn.Module: ...
 
 
+class Pyramid(Protocol):
+    """A module that maps both streams (B, T, D) and a mask to levels of 2D channels."""
+
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+
+    def __call__(
+        self, visual: Tensor, audio: Tensor, mask: Tensor
+    ) -> list[tuple[Tensor, Tensor]]: ...
+
+
 class PyramidFactory(Protocol):
-    """Makes from a stream's blocks what maps both streams (B, T, D) to levels of 2D channels."""
+    """Makes a pyramid from what makes a stream's blocks: its class, or a partial with settings."""
 
     def __call__(
         self, block: BlockFactory, *, num_levels: int, attention: AttentionFactory
-    ) -> nn.Module: ...
+    ) -> Pyramid: ...
 
 
 class LoCo(nn.Module):
