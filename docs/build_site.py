@@ -60,7 +60,7 @@ API: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("loco.detection.assignment", "loco.detection.center_sampling", "loco.detection.losses",
          "loco.detection.decoding", "loco.detection.suppression", "loco.detection.nms",
          "loco.detection.heads", "loco.nn.attention", "loco.nn.blocks", "loco.nn.encoder",
-         "loco.nn.pyramid", "loco.nn.fusion"),
+         "loco.nn.pyramid", "loco.nn.sgp", "loco.nn.fusion"),
     ),
     "detector": (
         "LoCo's parts",
