@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from loco.errors import MAX_LAYERS, check_number
 from loco.nn.attention import AttentionFactory
 from loco.nn.blocks import BlockFactory
-from loco.nn.layers import downsample_mask, zero_padding
+from loco.nn.layers import downsample_mask
 from loco.nn.sgp import SGPBlock
 
 
@@ -158,7 +158,6 @@ class JointPyramid(nn.Module):
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Both streams (B, T, D), mask (B, T) → each level's features (B, T_l, 2D) and mask."""
         ((x, mask),) = self.meeting(visual, audio, mask)
-        x = zero_padding(x, mask)
         for block in self.stem:
             x = block(x, mask)
         levels: list[tuple[Tensor, Tensor]] = self.pyramid(x, mask)
