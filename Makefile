@@ -7,7 +7,7 @@ BIN := .venv/bin
 	bench-startup bench-video
 
 help:
-	@echo "make demo              make the data, train LoCo on it, test it, show the table"
+	@echo "make demo              make the data, train LoCo+ on it, test it, show the table"
 	@echo "make demo-video        the same from films: pictures and sound in, a page with players out"
 	@echo "make test              the fast test suite"
 	@echo "make test-all          the slow tests too; what they leave out of src/loco"
@@ -22,7 +22,7 @@ help:
 	@echo "make bench-video       extraction by stage, against the decoder alone"
 	@echo "make study-video       what sight and sound are worth alone in the films of demo-video"
 	@echo "make docs              the documentation as a site, in site/; runs the notebooks"
-	@echo "make docs-figures      the pictures of README and docs, of the newest demo or of RUN=FOLDER"
+	@echo "make docs-figures      the pictures of README and docs, of the newest demo or of RUN='DEMO LCC'"
 	@echo "make install           the virtual environment alone"
 
 install: .venv/installed

@@ -1,8 +1,9 @@
-"""The pictures of README and docs, drawn from a finished run: make docs-figures RUN=FOLDER.
+"""The pictures of README and docs, drawn from finished runs: make docs-figures RUN="FOLDER FOLDER".
 
-Without RUN they show the newest run of `make demo`. Its features and its page must be where the
-run left them; the page is photographed by headless Chromium, and kept as it is where there is none.
-The same run gives the same pictures.
+Without RUN they show the newest run of `make demo`. That one has no LCC: the picture of LCC's space
+is of the second run, one of `loco train` on the same data, and stays as it is without one. The runs'
+features and pages must be where they were left; the page is photographed by headless Chromium, and
+kept as it is where there is none. The same runs give the same pictures.
 """
 
 from __future__ import annotations
@@ -40,18 +41,18 @@ PAGE = (1000, 1140)  # pixels of the page that are photographed
 TIOU = 0.5
 
 
-def draw(run: RunFolder, folder: Path = PICTURES) -> list[Path]:
-    """Draw all pictures of a run; returns their files.
+def draw(
+    run: RunFolder, folder: Path = PICTURES, with_lcc: RunFolder | None = None
+) -> list[Path]:
+    """Draw all pictures of a run, and of one with LCC what LCC learns; returns their files.
 
     Raises:
         LocoError: a part of the run, or its data, is gone.
     """
     video = typical_video(run)
-    figures = {
-        "timeline": timeline(run, video),
-        "similarity": before_and_after(run, video),
-        "map": curves(run),
-    }
+    figures = {"timeline": timeline(run, video), "map": curves(run)}
+    if with_lcc is not None:
+        figures["similarity"] = before_and_after(with_lcc, video)
     if isinstance(run.data, SyntheticDataModule):
         figures["data"] = plot_properties(run.data.folder, run.data.layout)
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,9 +169,9 @@ def newest_demo() -> Path:
 
 
 if __name__ == "__main__":
-    chosen = Path(sys.argv[1]) if sys.argv[1:] else newest_demo()
     try:
-        for drawn in draw(RunFolder(chosen)):
+        run, *others = map(RunFolder, map(Path, sys.argv[1:] or [newest_demo()]))
+        for drawn in draw(run, with_lcc=others[0] if others else None):
             print(drawn, f"{drawn.stat().st_size / 1e3:.0f} kB")
     except LocoError as error:
         sys.exit(f"error: {error}")

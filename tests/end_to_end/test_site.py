@@ -80,7 +80,10 @@ def test_the_site_is_built(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_pictures_are_drawn_from_any_run(finished_run: Path, tmp_path: Path) -> None:
     """The same run gives the same pictures."""
-    drawn = [draw_figures.draw(RunFolder(finished_run), tmp_path / name) for name in "ab"]
+    run = RunFolder(finished_run)
+    drawn = [draw_figures.draw(run, tmp_path / name, with_lcc=run) for name in "ab"]
+    without = {file.name for file in draw_figures.draw(run, tmp_path / "c")}
+    assert without == {file.name for file in drawn[0]} - {"similarity.png"}
     assert {file.name for file in drawn[0]} >= {"timeline.png", "similarity.png", "map.png"}
     first, second = (
         [hashlib.sha256(file.read_bytes()).hexdigest() for file in files] for files in drawn
