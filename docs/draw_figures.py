@@ -52,7 +52,7 @@ def draw(
     video = typical_video(run)
     figures = {"timeline": timeline(run, video), "map": curves(run)}
     if with_lcc is not None:
-        figures["similarity"] = before_and_after(with_lcc, video)
+        figures["similarity"] = before_and_after(with_lcc, typical_video(with_lcc))
     if isinstance(run.data, SyntheticDataModule):
         figures["data"] = plot_properties(run.data.folder, run.data.layout)
     folder.mkdir(parents=True, exist_ok=True)

@@ -114,14 +114,14 @@ class AdamW:
         weight_decay: of matrices and kernels.
         warmup_epochs: epochs of warm-up, at most half the training; cosine to the end after them.
         lr_factors: factors on the learning rate, see `parameter_groups`; by default σ and τ of
-            LCC, which are learnt as logarithms, go ten times as fast.
+            LCC are named, so that they are clipped apart, and go as fast as the rest.
     """
 
     lr: float = 1e-4
     weight_decay: float = 1e-4
     warmup_epochs: float = 5
     lr_factors: Mapping[str, float] = field(
-        default_factory=lambda: {"log_sigma": 10.0, "log_temperature": 10.0}
+        default_factory=lambda: {"log_sigma": 1.0, "log_temperature": 1.0}
     )
 
     def __post_init__(self) -> None:
