@@ -1,9 +1,9 @@
 """The pictures of README and docs, drawn from finished runs: make docs-figures RUN="FOLDER FOLDER".
 
 Without RUN they show the newest run of `make demo`. That one has no LCC: the picture of LCC's space
-is of the second run, one of `loco train` on the same data, and stays as it is without one. The runs'
-features and pages must be where they were left; the page is photographed by headless Chromium, and
-kept as it is where there is none. The same runs give the same pictures.
+is of the second run, one of `loco train`, and stays as it is without one. The features and pages of
+runs must be where they were left; the page is photographed by headless Chromium, and kept as it is
+where there is none. The same runs give the same pictures.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ PAGE = (1000, 1140)  # pixels of the page that are photographed
 TIOU = 0.5
 
 
-def draw(
-    run: RunFolder, folder: Path = PICTURES, with_lcc: RunFolder | None = None
-) -> list[Path]:
+def draw(run: RunFolder, folder: Path = PICTURES, with_lcc: RunFolder | None = None) -> list[Path]:
     """Draw all pictures of a run, and of one with LCC what LCC learns; returns their files.
 
     Raises:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from omegaconf import OmegaConf
 
 from helpers import ROOT
 from loco.errors import LocoError
@@ -139,3 +141,22 @@ def test_what_they_start_from(
         starting_points.finished_run(tmp_path)
     with pytest.raises(LocoError, match="finished jobs"):
         finished_sweep(tmp_path)
+
+
+def test_lcc_is_asked_for(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer run without LCC is passed over, and refused where it is the one that was named."""
+    monkeypatch.setenv("LOCO_OUTPUTS", str(tmp_path))
+    with_lcc = shutil.copytree(finished_run, tmp_path / "train" / "with")
+    without = shutil.copytree(finished_run, tmp_path / "train" / "without")
+    config = OmegaConf.load(without / "config.yaml")
+    config["correspondence"] = {
+        "_target_": "loco.detectors.loco.correspondence.NoCorrespondence", "_partial_": True
+    }  # fmt: skip
+    OmegaConf.save(config, without / "config.yaml")
+    os.utime(with_lcc, (0, 0))
+    assert starting_points.finished_run().path == without
+    assert starting_points.finished_run(with_lcc=True).path == with_lcc
+    with pytest.raises(LocoError, match="without was trained without LCC"):
+        starting_points.finished_run(without, with_lcc=True)

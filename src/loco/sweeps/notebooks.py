@@ -38,17 +38,24 @@ SMALL = (
 SWEEP = ("attention=none,cdp", "correspondence=none,learnable_gaussian", "trainer.max_epochs=3")
 
 
-def finished_run(folder: str | Path | None = None) -> RunFolder:
+def finished_run(folder: str | Path | None = None, *, with_lcc: bool = False) -> RunFolder:
     """A finished run: the given one, or LOCO_RUN, or the newest, or a small one that is made now.
 
+    Args:
+        folder: of the run; None: not given.
+        with_lcc: only one that was trained with LCC will do.
+
     Raises:
-        LocoError: the folder is not that of a finished run; the small run failed.
+        LocoError: the folder is not that of such a finished run; the small run failed.
     """
     folder = folder or os.environ.get("LOCO_RUN")
     if folder:
-        return RunFolder(folder)
+        run = RunFolder(folder)
+        if with_lcc and not _has_lcc(run):
+            raise LocoError(f"{folder} was trained without LCC; take a run that has it")
+        return run
     for path in _newest(_outputs() / "train"):
-        if _has_model(path):
+        if _has_model(path) and not (with_lcc and not _has_lcc(RunFolder(path))):
             return RunFolder(path)
     return RunFolder(_small_run("run"))
 
@@ -127,6 +134,11 @@ def _newest(parent: Path) -> list[Path]:
 def _has_model(folder: Path) -> bool:
     names = ("config.yaml", "metrics.json", "predictions.json", "checkpoints/last.ckpt")
     return all((folder / name).is_file() for name in names)
+
+
+def _has_lcc(run: RunFolder) -> bool:
+    target = OmegaConf.select(run.config, "correspondence._target_") or ""
+    return str(target).endswith("CorrespondenceLoss")
 
 
 def _finished_jobs(folder: Path) -> int:
