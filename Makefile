@@ -7,7 +7,7 @@ BIN := .venv/bin
 	bench-startup bench-video
 
 help:
-	@echo "make demo              make the data, train LoCo+ on it, test it, show the table"
+	@echo "make demo              make the data, train loco_plus_small on it, test it, show the table"
 	@echo "make demo-video        the same from films: pictures and sound in, a page with players out"
 	@echo "make test              the fast test suite"
 	@echo "make test-all          the slow tests too; what they leave out of src/loco"

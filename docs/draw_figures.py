@@ -168,8 +168,10 @@ def newest_demo() -> Path:
 
 if __name__ == "__main__":
     try:
-        run, *others = map(RunFolder, map(Path, sys.argv[1:] or [newest_demo()]))
-        for drawn in draw(run, with_lcc=others[0] if others else None):
+        if len(sys.argv) > 3:
+            raise LocoError(f"expected a run, and one with LCC at most; got {len(sys.argv) - 1}")
+        runs = [RunFolder(path) for path in sys.argv[1:] or [newest_demo()]]
+        for drawn in draw(runs[0], with_lcc=runs[1] if runs[1:] else None):
             print(drawn, f"{drawn.stat().st_size / 1e3:.0f} kB")
-    except LocoError as error:
+    except (LocoError, ValueError) as error:  # ValueError: a second run without LCC
         sys.exit(f"error: {error}")

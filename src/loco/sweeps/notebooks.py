@@ -55,7 +55,7 @@ def finished_run(folder: str | Path | None = None, *, with_lcc: bool = False) ->
             raise LocoError(f"{folder} was trained without LCC; take a run that has it")
         return run
     for path in _newest(_outputs() / "train"):
-        if _has_model(path) and not (with_lcc and not _has_lcc(RunFolder(path))):
+        if _has_model(path) and (not with_lcc or _has_lcc(RunFolder(path))):
             return RunFolder(path)
     return RunFolder(_small_run("run"))
 
