@@ -174,6 +174,20 @@ def test_reference(sweep: Path) -> None:
         find_row(rows, "attention=global")
 
 
+def test_a_row_of_lists_is_named_as_it_is_written(tmp_path: Path) -> None:
+    """Theirs are no commas between settings, and their spaces make no other row."""
+    for number, (part, balance) in enumerate(
+        [("none", "{at: [1, 2], until: 1}"), ("[a,b]", "null"), ("[a, b]", "null"), ("a", "null")]
+    ):
+        make_job(tmp_path, number, {"part": part, "balance": balance, "seed": number}, 0.1)
+    rows = make_rows(read_jobs([tmp_path]))
+    assert [row.settings["part"] for row in rows] == ["none", "[a,b]", "a"]
+    assert find_row(rows, "part=[a,b]") == 1
+    assert find_row(rows, "balance=null, part=[a, b]") == 1
+    assert find_row(rows, "balance={at: [1, 2], until: 1},part=none") == 0
+    assert [find_row(rows, row.name.replace("+", ",")) for row in rows] == [0, 1, 2]
+
+
 def test_costs(tmp_path: Path) -> None:
     for number, (attention, gflop) in enumerate([("global", 20.0), ("cdp", 12.5)]):
         folder = make_job(tmp_path, number, {"attention": attention})

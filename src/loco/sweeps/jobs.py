@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,8 +92,10 @@ def highest(values: np.ndarray) -> float:
 
 
 def plain_text(value: Any) -> str:
-    """A value as tables write it: 1 for 1.0, true for True, a dash for none."""
+    """A value as tables write it: 1 for 1.0, true for True, a dash for none, lists without spaces."""
     text = str(value)
+    if text.startswith(("[", "{")):
+        return re.sub(r"\s*([,:])\s*", r"\1", text)
     if text.lower() in ("true", "false"):
         return text.lower()
     if text in ("None", "null"):

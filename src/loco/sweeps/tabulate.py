@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -285,7 +286,9 @@ def find_row(rows: Sequence[Row], reference: str) -> int:
     Raises:
         LocoError: it is not exactly one.
     """
-    wanted = dict(part.strip().partition("=")[::2] for part in reference.split(","))
+    # at commas before a KEY=, as those of a list or of a mapping separate no settings
+    parts = re.split(r",(?=\s*[\w.@/]+=)", reference)
+    wanted = dict(part.strip().partition("=")[::2] for part in parts)
     found = [
         i
         for i, row in enumerate(rows)
