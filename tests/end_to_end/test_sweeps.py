@@ -115,6 +115,18 @@ def test_the_rows_of_the_tables() -> None:
     assert len(list(itertools.product(*sweep_of("table3_cost").values()))) == 6
 
 
+def test_leaving_one_out_starts_from_loco_plus_small() -> None:
+    sweep = sweep_of("better_leave_one_out")
+    first, *others = sweep.pop("part")
+    settings = [f"{key}={values[0]}" for key, values in sweep.items()]
+    settings += ["+model.decoder.head.hidden=null"]  # as the head has it by itself
+    job = compose_config("train", [*settings, f"part={first}", "output_dir=x"])
+    assert job == compose_config("train", ["model=loco_plus_small", "output_dir=x"])
+    names = first.strip("[]").split(",")
+    left_out = [set(names) - set(other.strip("[]").split(",")) for other in others]
+    assert left_out == [{name} for name in names]
+
+
 # -- folders, failures, resuming ------------------------------------------------------------------
 
 
