@@ -65,6 +65,21 @@ def test_every_command_has_a_file() -> None:
     assert files - {"configs"} == {name.replace("-", "_") for name in COMMANDS}
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["describe x.json --plot", "make-synthetic --plot", "tabulate x --plot", "figure pr x -o"],
+)
+def test_a_picture_in_no_known_format_is_refused_before_the_work(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([*words.split(), "picture.gif"])
+    assert ended.value.code == 2
+    assert "picture.gif: expected an ending of .pdf, .svg, .png\n" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"loco {loco.__version__}\n"

@@ -83,7 +83,6 @@ def test_what_cannot_be_drawn_is_a_line(
         (["timeline", "-o", file, run, "--", "-0nq"], "no test video '-0nq'; predictions.json"),
         (["timeline", run, "-o", file], "expected a run's folder and a video"),
         (["timeline", str(tmp_path), video, "-o", file], "the folder of a finished run"),
-        (["timeline", run, video, "-o", file + ".gif"], "ends in .pdf, .svg, .png"),
         (["timeline", run, run, video, "-o", file], "two runs of one name"),
         (["windows", run, run, video, "-o", file], "expected one run"),
         (["pr", run, "--name", "a", "--name", "b", "-o", file], "--name: expected one for each"),

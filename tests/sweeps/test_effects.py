@@ -113,7 +113,9 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = [line for line in lines if line.startswith("| part=agreement | 8 |")]
     assert "**" not in line.split(" | ")[-1]
     out = tmp_path / "effects.md"
-    assert main([str(tmp_path / "s"), "--effects", "--output", str(out)]) == 0
+    words = ["--effects", "--output", str(out), "--plot", str(tmp_path / "effects.svg")]
+    assert main([str(tmp_path / "s"), *words]) == 0
+    assert "with it less without" in (tmp_path / "effects.svg").read_text("utf-8")
     assert out.read_text("utf-8") == text
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from helpers import count, inside, open_page
 from loco.cli import main
-from loco.reporting.figures import plot_importances
+from loco.reporting.figures import plot_differences, plot_importances
 from loco.sweeps.job import _take_over
 from loco.sweeps.jobs import Job
 from loco.sweeps.origin import IMPORTANCES
 from loco.sweeps.report import write_sweep_report
-from loco.sweeps.summary import label, mean_metrics, row_logs
+from loco.sweeps.summary import differences_by_name, label, mean_metrics, row_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Row, Table
 
 NAMES = ('<b onclick="x">', "cdp")
@@ -64,7 +64,7 @@ def test_the_page(rows: list[Row], tmp_path: Path) -> None:
     assert "<strong>15.00</strong> ± 7.07" in text
     assert "2 (1 failed)" in text
     assert "+10.00 (−2.00 to +20.00)" in text
-    assert text.count("<svg") == 7
+    assert text.count("<svg") == 8
     links = re.findall(r'<a href="([^"]+)"', text)
     assert links == ["../sweep%20%231/job-0-0/report.html"]
     others = re.findall(r'(?:href|src)="([^"]+)"', text)
@@ -212,3 +212,26 @@ def test_the_page_in_a_browser(browser: Any, rows: list[Row], tmp_path: Path, wi
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.find_element("link text", "job-0-0").click()
     assert inside(browser, "body") == "here"
+
+
+def test_differences_are_named_by_what_is_other(tmp_path: Path) -> None:
+    names = ("[a,b]", "[a]", "[b,c]", "none", "[b,a]")
+    rows = [Row({"part": part, "w": "8" if i else "4"}) for i, part in enumerate(names)]
+    gap = Difference(0.1, -0.02, 0.2)
+    found = differences_by_name(Table(rows, MAP_COLUMNS, dict.fromkeys(range(1, 5), gap), 0))
+    assert list(found) == ["without b · 8", "without a · with c · 8", "none · 8", "[b,a] · 8"]
+    assert differences_by_name(Table(rows, MAP_COLUMNS)) == {}
+
+
+def test_the_picture_of_differences() -> None:
+    """A row each, from above; the interval in points, the mark hollow where it holds 0."""
+    gaps = {"$one": Difference(0.1, -0.02, 0.2), "two": Difference(-0.1, -0.15, -0.05)}
+    (axes,) = plot_differences(gaps, "t" * 90).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(gaps)
+    assert axes.yaxis_inverted()
+    line, (low, high) = axes.lines[0], axes.lines[1].get_xdata()
+    assert list(line.get_xdata()) == [0, 0]
+    assert (low, high) == pytest.approx((-2, 20))
+    assert axes.lines[2].get_markerfacecolor() == "white"
+    assert axes.lines[4].get_markerfacecolor() != "white"
+    assert len(axes.get_title(loc="left")) < 50

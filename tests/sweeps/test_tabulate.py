@@ -399,13 +399,19 @@ def test_intervals_over_seeds_too(predicted: Path, capsys: pytest.CaptureFixture
     gaps = [(values[a, i] + values[b, i]) / 2 - values[2, i] for i, (a, b) in enumerate(draws.T)]
     assert both[0][1:] == pytest.approx(np.percentile(gaps, [2.5, 97.5]))
     words = ["--reference", "attention=cdp", "--resamples", "40", "--over-seeds", "--baselines"]
-    assert main([str(predicted), *words]) == 0
+    drawn = predicted.parent / "differences.svg"
+    assert main([str(predicted), *words, "--plot", str(drawn)]) == 0
+    picture = drawn.read_text("utf-8")
+    for text in ("Average mAP less that of cdp", "fixed", "oracle of video-level classes"):
+        assert f">{text}" in picture, text
     table = capsys.readouterr().out
     oracle = next(line for line in table.splitlines() if line.startswith("| oracle of video"))
     assert oracle.startswith("| oracle of video-level classes | – | ")
     assert "interval over the test videos and the seeds." in table
     with pytest.raises(LocoError, match="--over-seeds is of the intervals"):
         main([str(predicted), "--over-seeds"])
+    with pytest.raises(LocoError, match="--plot draws the intervals of --reference or --effects"):
+        main([str(predicted), "--plot", str(drawn)])
 
 
 @pytest.mark.slow

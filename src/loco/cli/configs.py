@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from loco.data.features import FeatureLayout
 
+FIGURES = (".pdf", ".svg", ".png")
+
 
 def run_composed(
     name: str,
@@ -87,6 +89,18 @@ def own_folder(text: str) -> Path:
     path = Path(text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text}: expected a folder")
+    return path
+
+
+def figure_file(text: str) -> Path:
+    """A file to draw, for argparse.
+
+    Raises:
+        ArgumentTypeError: its ending names no format of figures.
+    """
+    path = Path(text)
+    if path.suffix not in FIGURES:
+        raise argparse.ArgumentTypeError(f"{text}: expected an ending of {', '.join(FIGURES)}")
     return path
 
 

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loco.cli.configs import find_layout, own_folder
+from loco.cli.configs import figure_file, find_layout, own_folder
 from loco.errors import LocoError
 
 if TYPE_CHECKING:
@@ -125,5 +125,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="also read every value of the videos' feature files, named as in the layout",
     )
-    add("--plot", type=Path, metavar="FILE", help="draw the data set (.png, .pdf or .svg)")
+    add("--plot", type=figure_file, metavar="FILE", help="draw the data set (.png, .pdf or .svg)")
     return parser

@@ -18,10 +18,10 @@ import argparse
 import math
 from pathlib import Path
 
+from loco.cli.configs import FIGURES, figure_file
 from loco.errors import LocoError
 
 KINDS = ("timeline", "similarity", "windows", "pr")
-FORMS = (".pdf", ".svg", ".png")
 
 
 def main(arguments: list[str]) -> int:
@@ -31,8 +31,6 @@ def main(arguments: list[str]) -> int:
     runs, video = (words, "") if kind == "pr" else (words[:-1], words[-1])
     if not runs:
         raise LocoError(f"figure {kind}: expected a run's folder and a video, got {words[0]} alone")
-    if args.output.suffix not in FORMS:
-        raise LocoError(f"-o {args.output}: expected a name that ends in {', '.join(FORMS)}")
     if kind == "windows" and len(runs) > 1:
         raise LocoError(f"figure windows: expected one run and a video, got {len(runs)} runs")
     if args.name and len(args.name) != len(runs):
@@ -87,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     add("kind", choices=KINDS, metavar="KIND", help="what is drawn: " + ", ".join(KINDS))
     add("words", nargs="+", metavar="RUN … VIDEO", help="folders of finished runs, then the id of "
         "a test video; of pr the runs alone")  # fmt: skip
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="it says the format: "
-        + ", ".join(FORMS))  # fmt: skip
+    add("-o", "--output", type=figure_file, required=True, metavar="FILE", help="its ending says "
+        "the format: " + ", ".join(FIGURES))  # fmt: skip
     add("--name", action="append", default=[], help="what a run is called, one for each in their "
         "order (default: of several, their folders)")  # fmt: skip
     add("--title", help="above all (default: the video's id; '' for none)")

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loco.cli.configs import find_layout, own_folder, seed
+from loco.cli.configs import figure_file, find_layout, own_folder, seed
 from loco.data.synthetic.config import SyntheticConfig
 from loco.runs.streams import console
 
@@ -164,5 +164,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--dtype", choices=("float16", "float32"), help=f"of the files ({defaults.dtype})")
     add("--overwrite", action="store_true", help="replace data that was made with other settings")
-    add("--plot", type=Path, metavar="FILE.png", help="draw the properties of the data")
+    add("--plot", type=figure_file, metavar="FILE", help="draw the properties of the data "
+        "(.png, .pdf or .svg)")  # fmt: skip
     return parser

@@ -4,6 +4,7 @@ loco tabulate multirun/train/…
 loco tabulate multirun/train/… multirun/train/… --format latex --output table.tex
 loco tabulate multirun/train/… --reference attention=fixed --baselines
 loco tabulate multirun/train/… --html sweep.html
+loco tabulate multirun/train/… --reference attention=fixed --over-seeds --plot differences.svg
 loco tabulate multirun/train/… --effects --column 'max val/mAP' --only
 """
 
@@ -11,15 +12,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from loco.cli.configs import seed
+from loco.cli.configs import figure_file, seed
 from loco.errors import LocoError, listed
 from loco.files import write_text
 from loco.sweeps.effects import effects
 from loco.sweeps.render import RENDERERS, effects_table
+from loco.sweeps.summary import differences_by_name, label
 from loco.sweeps.tabulate import Difference, Row, Table, columns_of, find_row, make_rows, read_jobs
+
+if TYPE_CHECKING:
+    from loco.reporting.figures.results import Interval
 
 
 def main(arguments: list[str]) -> int:
@@ -38,11 +44,18 @@ def main(arguments: list[str]) -> int:
         }
         if given := [name for name, value in refused.items() if value]:
             raise LocoError(f"--effects does not go with {given[0]}")
-        _write(effects_table(effects(jobs, columns), columns, args.format), args.output)
+        of_settings = effects(jobs, columns)
+        text = effects_table(of_settings, columns, args.format)  # its error before a file
+        if args.plot is not None:
+            shown = {of_columns[0].setting: of_columns[0] for of_columns in of_settings}
+            _draw(shown, f"{columns[0].title}, with it less without", columns[0].scale, args.plot)
+        _write(text, args.output)
         return 0
     reference = None if args.reference is None else find_row(rows, args.reference)
     if args.over_seeds and reference is None:
         raise LocoError("--over-seeds is of the intervals that --reference shows")
+    if args.plot is not None and reference is None:
+        raise LocoError("--plot draws the intervals of --reference or --effects")
     groups = [[job.folder for job in row.finished] for row in rows]
     if args.baselines:
         rows += _baselines(rows)
@@ -67,8 +80,19 @@ def main(arguments: list[str]) -> int:
         title = listed([folder.resolve().name for folder in args.folders], 3)
         path = write_sweep_report(table, args.html, title)
         print(f"{path}: open it in a browser", file=sys.stderr)
+    if args.plot is not None and reference is not None:
+        title = f"Average mAP less that of {label(rows[reference])}"
+        _draw(differences_by_name(table), title, 100.0, args.plot)
     _write(RENDERERS[args.format](table), args.output)
     return 0
+
+
+def _draw(intervals: Mapping[str, Interval], title: str, scale: float, path: Path) -> None:
+    from loco.reporting.figures import plot_differences  # here, as it imports matplotlib
+    from loco.reporting.figures.style import write_figure
+
+    write_figure(plot_differences(intervals, title, scale), path, dpi=200)
+    print(f"drawn in {path}", file=sys.stderr)
 
 
 def _write(text: str, path: Path | None) -> None:
@@ -105,6 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--format", choices=sorted(RENDERERS), default="markdown", help="(default: %(default)s)")
     add("--output", type=Path, metavar="FILE", help="write there instead of printing")
     add("--html", type=Path, metavar="FILE", help="also write a page with curves and mistakes")
+    add(
+        "--plot",
+        type=figure_file,
+        metavar="FILE",
+        help="also draw the intervals of --reference, or of --effects (.png, .pdf or .svg)",
+    )
     add(
         "--by",
         action="append",

@@ -8,7 +8,6 @@ The model is linear, by least squares: y = a + the effects of what is on + a con
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +15,8 @@ import numpy as np
 
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
-from loco.sweeps.jobs import Job
+from loco.sweeps.jobs import OPTIONS, Job
 from loco.sweeps.tabulate import Column
-
-NAMES = re.compile(r"\[(\s*[A-Za-z_]\w*\s*(,|(?=\])))*\]")
-"""A list of options of a group, such as `[mismatch,quality]`; no list of numbers."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +83,8 @@ def _settings_on(jobs: Sequence[Job]) -> dict[str, list[bool]]:
     for key in sorted(keys, key=lambda key: key == "seed"):
         values = [job.value(key) for job in jobs]
         lists = [value for value in values if value.startswith("[")]
-        if lists and all(map(NAMES.fullmatch, lists)):  # what is not in one is off
-            sets = [{item.strip() for item in value.strip("[]").split(",")} for value in values]
+        if lists and all(map(OPTIONS.fullmatch, lists)):  # what is not in one is off
+            sets = [set(value.strip("[]").split(",")) for value in values]
             choices = sorted(set().union(*sets) - {"", "none"})
         else:  # one of several: the first is what the others are compared with
             sets = [{value} for value in values]

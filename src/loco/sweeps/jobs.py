@@ -17,6 +17,8 @@ from loco.runs.logs import read_log
 from loco.runs.settings import flat, load_yaml
 
 MISSING = "–"
+OPTIONS = re.compile(r"\[([A-Za-z_]\w*(,|(?=\])))*\]")
+"""A list of options of a group, such as `[mismatch,quality]`; no list of numbers."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,10 @@ def highest(values: np.ndarray) -> float:
 
 
 def plain_text(value: Any) -> str:
-    """A value as tables write it: 1 for 1.0, true for True, a dash for none, lists without spaces."""
+    """A value as tables write it: 1 for 1.0, a dash for none, lists without spaces."""
     text = str(value)
     if text.startswith(("[", "{")):
-        return re.sub(r"\s*([,:])\s*", r"\1", text)
+        return re.sub(r"\s*([,:\[\]{}])\s*", r"\1", text)
     if text.lower() in ("true", "false"):
         return text.lower()
     if text in ("None", "null"):

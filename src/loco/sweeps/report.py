@@ -5,6 +5,7 @@ One HTML file without a network, in the looks of a run's report (`loco.reporting
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from loco.files import write_text
 from loco.reporting.figures import (
     plot_characteristics,
     plot_curve,
+    plot_differences,
     plot_errors,
     plot_importances,
     plot_map,
@@ -34,7 +36,7 @@ from loco.sweeps.origin import (
     shared_settings,
 )
 from loco.sweeps.render import seeds_text
-from loco.sweeps.summary import label, mean_diagnosis, mean_metrics, seed_logs
+from loco.sweeps.summary import differences_by_name, label, mean_diagnosis, mean_metrics, seed_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
 
 CURVES = (
@@ -101,6 +103,10 @@ def _charts(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]
     charts: dict[str, Callable[[], Figure]] = {}
     if means := mean_metrics(shown):
         charts["mAP"] = lambda: plot_map(means)
+    if (gaps := differences_by_name(table)) and table.reference is not None:
+        title = f"Average mAP less that of {label(table.rows[table.reference])}"
+        gaps = dict(itertools.islice(gaps.items(), MAX_LINES))
+        charts["differences"] = lambda: plot_differences(gaps, title)
     logs: dict[str, list[dict[str, Curve]]] = {}
     diagnoses: dict[str, dict[str, Any]] = {}
     none: dict[str, Any] = {}

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from loco.runs.logs import Curve, read_log
-from loco.sweeps.tabulate import Row
+from loco.sweeps.jobs import OPTIONS
+from loco.sweeps.tabulate import Difference, Row, Table
 
 EVERY_TIOU = (*(f"mAP@0.{i}" for i in range(1, 10)), "mAP")
 
@@ -26,6 +27,31 @@ def mean_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
         if all(values.values()):
             means[label(row)] = {k: statistics.fmean(v) for k, v in values.items()}
     return means
+
+
+def differences_by_name(table: Table) -> dict[str, Difference]:
+    """How much more each row reaches than the table's reference, by what it has otherwise."""
+    if table.differences is None or table.reference is None:
+        return {}
+    of = table.rows[table.reference]
+    return {_beside(table.rows[i], of): gap for i, gap in table.differences.items()}
+
+
+def _beside(row: Row, reference: Row) -> str:
+    """The values that a reference has not: `global`, or `without batch_8` of a list of options."""
+    words = []
+    for key, value in row.settings.items():
+        other = reference.settings[key]
+        if value == other:
+            continue
+        if OPTIONS.fullmatch(value) and OPTIONS.fullmatch(other):
+            own, theirs = (text.strip("[]").split(",") for text in (value, other))
+            items = [f"without {name}" for name in theirs if name not in own]
+            items += [f"with {name}" for name in own if name not in theirs]
+            words += items or [value]
+        else:
+            words.append(value)
+    return " · ".join(words)
 
 
 def row_logs(rows: Sequence[Row]) -> dict[str, dict[str, Curve]]:

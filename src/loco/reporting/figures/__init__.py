@@ -9,6 +9,7 @@ from loco.reporting.figures.localization import plot_timeline
 from loco.reporting.figures.precision_recall import plot_precision_recall
 from loco.reporting.figures.results import (
     plot_characteristics,
+    plot_differences,
     plot_errors,
     plot_importances,
     plot_map,
@@ -31,6 +32,7 @@ __all__ = [
     "plot_correspondence",
     "plot_curve",
     "plot_data",
+    "plot_differences",
     "plot_errors",
     "plot_importances",
     "plot_learning_rate",

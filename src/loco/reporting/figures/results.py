@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from loco.reporting.figures.style import (
     COLORS,
     INK,
     MARKERS,
+    SOFT,
     color_of,
     from_zero,
     label_of,
@@ -21,6 +22,7 @@ from loco.reporting.figures.style import (
     legend_of_runs,
     name_ticks,
     new_axes,
+    short,
 )
 from loco.runs.results import MISTAKES
 
@@ -37,6 +39,21 @@ CHARACTERISTICS = {
     "by_events_in_video": "events in the video",
     "by_overlap": "overlap",
 }
+
+
+LONG = 40
+"""Letters of a row's name where there is room for it."""
+
+
+class Interval(Protocol):
+    """A difference and the ends of its interval."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
 
 
 def plot_map(results: Mapping[str, Mapping[str, float]], axes: Axes | None = None) -> Figure:
@@ -108,6 +125,37 @@ def plot_importances(importances: Mapping[str, float], axes: Axes | None = None)
     axes.barh(rows, [100 * part for _, part in ordered], color=COLORS[0], height=0.6)
     name_ticks(axes.yaxis, rows, [name for name, _ in ordered])
     axes.set(xlim=(0, None))
+    return figure
+
+
+def plot_differences(
+    differences: Mapping[str, Interval],
+    title: str = "Difference in average mAP",
+    scale: float = 100.0,
+    axes: Axes | None = None,
+) -> Figure:
+    """Differences with their intervals, one below the other; filled where the interval misses 0.
+
+    Args:
+        differences: by name, in the order in which they are drawn.
+        scale: what they are multiplied with, 100 for fractions of mAP.
+    """
+    longest = max((min(len(name), LONG) for name in differences), default=0)
+    size = (3.6 + 0.06 * longest, 1.2 + 0.3 * max(len(differences), 2))
+    (title,) = short([title], 42)
+    figure, axes = new_axes(axes, title, "difference" + " (points)" * (scale == 100), "", size)
+    axes.axvline(0, color=SOFT, linewidth=1)
+    for row, gap in enumerate(differences.values()):
+        mean, low, high = (scale * end for end in (gap.mean, gap.low, gap.high))
+        certain = low > 0 or high < 0
+        axes.plot([low, high], [row, row], color=COLORS[0], linewidth=1.6, solid_capstyle="butt")
+        axes.plot(
+            mean, row, marker="o", markersize=6, color=COLORS[0],
+            markerfacecolor=COLORS[0] if certain else "white",
+        )  # fmt: skip
+    name_ticks(axes.yaxis, range(len(differences)), list(differences), length=LONG)
+    axes.set(ylim=(len(differences) - 0.4, -0.6))
+    axes.grid(visible=False, axis="y")
     return figure
 
 

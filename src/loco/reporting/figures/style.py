@@ -115,9 +115,11 @@ def label_of(name: str) -> str:
     return f"\u200b{name}" if name.startswith("_") else name or " "
 
 
-def name_ticks(axis: Axis, places: ArrayLike, names: Sequence[str], **settings: Any) -> None:
+def name_ticks(
+    axis: Axis, places: ArrayLike, names: Sequence[str], length: int = 24, **settings: Any
+) -> None:
     """Ticks with names, which are cut to a length."""
-    axis.set_ticks(np.asarray(places), short(names), **settings)
+    axis.set_ticks(np.asarray(places), short(names, length), **settings)
     _literal(*axis.get_majorticklabels())
 
 
