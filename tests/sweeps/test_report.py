@@ -18,7 +18,7 @@ from loco.sweeps.job import _take_over
 from loco.sweeps.jobs import Job
 from loco.sweeps.origin import IMPORTANCES
 from loco.sweeps.report import write_sweep_report
-from loco.sweeps.summary import differences_by_name, label, mean_metrics, row_logs
+from loco.sweeps.summary import differences_by_name, label, mean_metrics, reference_name, row_logs
 from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Row, Table
 
 NAMES = ('<b onclick="x">', "cdp")
@@ -221,12 +221,15 @@ def test_differences_are_named_by_what_is_other(tmp_path: Path) -> None:
     found = differences_by_name(Table(rows, MAP_COLUMNS, dict.fromkeys(range(1, 5), gap), 0))
     assert list(found) == ["without b · 8", "without a · with c · 8", "none · 8", "[b,a] · 8"]
     assert differences_by_name(Table(rows, MAP_COLUMNS)) == {}
+    assert [reference_name(Row({"part": part})) for part in ("[a,b]", "a" * 25)] == [
+        "[a,b]", "the reference"
+    ]  # fmt: skip
 
 
 def test_the_picture_of_differences() -> None:
     """A row each, from above; the interval in points, the mark hollow where it holds 0."""
     gaps = {"$one": Difference(0.1, -0.02, 0.2), "two": Difference(-0.1, -0.15, -0.05)}
-    (axes,) = plot_differences(gaps, "t" * 90).axes
+    (axes,) = plot_differences(gaps, "A title").axes
     assert [label.get_text() for label in axes.get_yticklabels()] == list(gaps)
     assert axes.yaxis_inverted()
     line, (low, high) = axes.lines[0], axes.lines[1].get_xdata()
@@ -234,4 +237,3 @@ def test_the_picture_of_differences() -> None:
     assert (low, high) == pytest.approx((-2, 20))
     assert axes.lines[2].get_markerfacecolor() == "white"
     assert axes.lines[4].get_markerfacecolor() != "white"
-    assert len(axes.get_title(loc="left")) < 50

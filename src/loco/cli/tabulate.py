@@ -21,7 +21,7 @@ from loco.errors import LocoError, listed
 from loco.files import write_text
 from loco.sweeps.effects import effects
 from loco.sweeps.render import RENDERERS, effects_table
-from loco.sweeps.summary import differences_by_name, label
+from loco.sweeps.summary import differences_by_name, reference_name
 from loco.sweeps.tabulate import Difference, Row, Table, columns_of, find_row, make_rows, read_jobs
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
         path = write_sweep_report(table, args.html, title)
         print(f"{path}: open it in a browser", file=sys.stderr)
     if args.plot is not None and reference is not None:
-        title = f"Average mAP less that of {label(rows[reference])}"
+        title = f"Average mAP less that of {reference_name(rows[reference])}"
         _draw(differences_by_name(table), title, 100.0, args.plot)
     _write(RENDERERS[args.format](table), args.output)
     return 0

@@ -36,7 +36,14 @@ from loco.sweeps.origin import (
     shared_settings,
 )
 from loco.sweeps.render import seeds_text
-from loco.sweeps.summary import differences_by_name, label, mean_diagnosis, mean_metrics, seed_logs
+from loco.sweeps.summary import (
+    differences_by_name,
+    label,
+    mean_diagnosis,
+    mean_metrics,
+    reference_name,
+    seed_logs,
+)
 from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
 
 CURVES = (
@@ -104,7 +111,7 @@ def _charts(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]
     if means := mean_metrics(shown):
         charts["mAP"] = lambda: plot_map(means)
     if (gaps := differences_by_name(table)) and table.reference is not None:
-        title = f"Average mAP less that of {label(table.rows[table.reference])}"
+        title = f"Average mAP less that of {reference_name(table.rows[table.reference])}"
         gaps = dict(itertools.islice(gaps.items(), MAX_LINES))
         charts["differences"] = lambda: plot_differences(gaps, title)
     logs: dict[str, list[dict[str, Curve]]] = {}

@@ -37,6 +37,11 @@ def differences_by_name(table: Table) -> dict[str, Difference]:
     return {_beside(table.rows[i], of): gap for i, gap in table.differences.items()}
 
 
+def reference_name(row: Row) -> str:
+    """A reference in a title: its label where there is room for it."""
+    return label(row) if len(label(row)) <= 24 else "the reference"
+
+
 def _beside(row: Row, reference: Row) -> str:
     """The values that a reference has not: `global`, or `without batch_8` of a list of options."""
     words = []

@@ -22,7 +22,6 @@ from loco.reporting.figures.style import (
     legend_of_runs,
     name_ticks,
     new_axes,
-    short,
 )
 from loco.runs.results import MISTAKES
 
@@ -142,7 +141,6 @@ def plot_differences(
     """
     longest = max((min(len(name), LONG) for name in differences), default=0)
     size = (3.6 + 0.06 * longest, 1.2 + 0.3 * max(len(differences), 2))
-    (title,) = short([title], 42)
     figure, axes = new_axes(axes, title, "difference" + " (points)" * (scale == 100), "", size)
     axes.axvline(0, color=SOFT, linewidth=1)
     for row, gap in enumerate(differences.values()):
