@@ -6,17 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from loco.detection.heads import PointHead
+from loco.detection.heads import ClassAgnosticHead
 from loco.nn.layers import full_precision, zero_padding
 from loco.nn.sampling import interpolate
 
 
-class BoundaryHead(PointHead):
-    """A class-agnostic `PointHead` whose boundaries are moved once, by what is found there.
+class BoundaryHead(ClassAgnosticHead):
+    """A `ClassAgnosticHead` whose boundaries are moved once, by what is found there.
 
         d' = max(0, d + (d_start + d_end) · f(x_point, F(t − d_start), F(t + d_end)))
 
-    F is the finest level, read between its steps; f starts at 0, where the head is a `PointHead`.
+    F is the finest level, read between its steps; f starts at 0, where the head is that one.
 
     Args:
         dim: channels D of a level.
@@ -38,9 +38,7 @@ class BoundaryHead(PointHead):
         hidden: int | None = None,
         prior: float = 0.01,
     ) -> None:
-        super().__init__(
-            dim, num_classes, num_levels=num_levels, hidden=hidden, class_aware=False, prior=prior
-        )
+        super().__init__(dim, num_classes, num_levels=num_levels, hidden=hidden, prior=prior)
         width = dim if hidden is None else hidden
         self.look = nn.Linear(3 * dim, width)
         self.move = nn.Linear(width, 2)
@@ -48,7 +46,7 @@ class BoundaryHead(PointHead):
         nn.init.zeros_(self.move.bias)
 
     def forward(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
-        """As `PointHead`, offsets (B, P, 2)."""
+        """As `ClassAgnosticHead`."""
         logits, offsets, mask = super().forward(levels)
         sizes = [x.shape[1] for x, _ in levels]
         stride = torch.cat([offsets.new_full((n,), 2.0**i) for i, n in enumerate(sizes)])

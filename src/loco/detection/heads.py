@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -70,9 +70,11 @@ class PointHead(nn.Module):
         num_classes: K.
         num_levels: pyramid levels, each with a scale of its own for the offsets.
         hidden: channels between the convolutions; None is `dim`.
-        class_aware: whether each class has offsets of its own, or a point one pair for all.
         prior: probability that an untrained model gives every class.
     """
+
+    class_aware: ClassVar[bool] = True
+    """Whether each class has offsets of its own, or a point one pair for all."""
 
     def __init__(
         self,
@@ -81,13 +83,11 @@ class PointHead(nn.Module):
         *,
         num_levels: int,
         hidden: int | None = None,
-        class_aware: bool = True,
         prior: float = 0.01,
     ) -> None:
         super().__init__()
-        self.class_aware = class_aware
         self.classify = ConvHead(dim, num_classes, hidden=hidden)
-        self.regress = ConvHead(dim, 2 * num_classes if class_aware else 2, hidden=hidden)
+        self.regress = ConvHead(dim, 2 * num_classes if self.class_aware else 2, hidden=hidden)
         self.scales = nn.Parameter(torch.ones(num_levels))
         start_from_prior(self.classify, prior)
 
@@ -109,3 +109,12 @@ class PointHead(nn.Module):
         """Of one level, before its scale: (B, T_l, K, 2), or (B, T_l, 2), common to the classes."""
         distances: Tensor = self.regress(x, mask)
         return distances.unflatten(2, (-1, 2)) if self.class_aware else distances
+
+
+class ClassAgnosticHead(PointHead):
+    """A `PointHead` whose points have one pair of offsets for all classes: (B, P, 2).
+
+    It takes an assigner that gives a point one event, such as `CenterAssigner`.
+    """
+
+    class_aware = False

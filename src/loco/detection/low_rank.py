@@ -37,9 +37,7 @@ class LowRankHead(PointHead):
         prior: float = 0.01,
     ) -> None:
         check_number("rank", rank, 0, whole=True)
-        super().__init__(
-            dim, num_classes, num_levels=num_levels, hidden=hidden, class_aware=True, prior=prior
-        )
+        super().__init__(dim, num_classes, num_levels=num_levels, hidden=hidden, prior=prior)
         self.regress = ConvHead(dim, 2 * (rank + 1), hidden=hidden)
         self.mixture = nn.Parameter(torch.randn(num_classes, rank) / max(rank, 1) ** 0.5)
 

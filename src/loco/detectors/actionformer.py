@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from loco.detection.assignment import RangeAssigner
 from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
-from loco.detection.heads import PointHead
+from loco.detection.heads import ClassAgnosticHead
 from loco.detection.losses import DetectionLoss, point_losses
 from loco.detection.outputs import PointOutputs
 from loco.errors import MAX_LEVELS, check_number
@@ -83,9 +83,7 @@ class ActionFormer(nn.Module):
             num_convs=num_convs, num_blocks=stem_blocks, positions=positions, attention=first,
         )  # fmt: skip
         self.pyramid = FeaturePyramid((block(stride=2, attention=of) for of in others), dim)
-        self.head = PointHead(
-            dim, num_classes, num_levels=num_levels, hidden=head_dim, class_aware=False
-        )
+        self.head = ClassAgnosticHead(dim, num_classes, num_levels=num_levels, hidden=head_dim)
         self.assigner = CenterAssigner() if assigner is None else assigner
         self.criterion = DetectionLoss(regression="diou") if criterion is None else criterion
         self.decoding = Decoding() if decoding is None else decoding
