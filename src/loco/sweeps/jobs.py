@@ -96,7 +96,7 @@ def highest(values: np.ndarray) -> float:
 def plain_text(value: Any) -> str:
     """A value as tables write it: 1 for 1.0, a dash for none, lists without spaces."""
     text = str(value)
-    if text.startswith(("[", "{")):
+    if re.fullmatch(r"\[.*\]|\{.*\}", text):
         return re.sub(r"\s*([,:\[\]{}])\s*", r"\1", text)
     if text.lower() in ("true", "false"):
         return text.lower()
