@@ -214,13 +214,16 @@ def test_the_page_in_a_browser(browser: Any, rows: list[Row], tmp_path: Path, wi
     assert inside(browser, "body") == "here"
 
 
-def test_differences_are_named_by_what_is_other(tmp_path: Path) -> None:
+def test_differences_are_named_by_what_is_other() -> None:
     names = ("[a,b]", "[a]", "[b,c]", "none", "[b,a]")
     rows = [Row({"part": part, "w": "8" if i else "4"}) for i, part in enumerate(names)]
     gap = Difference(0.1, -0.02, 0.2)
     found = differences_by_name(Table(rows, MAP_COLUMNS, dict.fromkeys(range(1, 5), gap), 0))
     assert list(found) == ["without b · 8", "without a · with c · 8", "none · 8", "[b,a] · 8"]
     assert differences_by_name(Table(rows, MAP_COLUMNS)) == {}
+    rows = [Row({"a": a, "b": b}) for a, b in ("22", "12", "21")]
+    found = differences_by_name(Table(rows, MAP_COLUMNS, {1: gap, 2: gap}, 0))
+    assert list(found) == ["a=1, b=2", "a=2, b=1"]  # not "1" for both, of which one would be lost
     assert [reference_name(Row({"part": part})) for part in ("[a,b]", "a" * 25)] == [
         "[a,b]", "the reference"
     ]  # fmt: skip

@@ -33,8 +33,12 @@ def differences_by_name(table: Table) -> dict[str, Difference]:
     """How much more each row reaches than the table's reference, by what it has otherwise."""
     if table.differences is None or table.reference is None:
         return {}
-    of = table.rows[table.reference]
-    return {_beside(table.rows[i], of): gap for i, gap in table.differences.items()}
+    reference = table.rows[table.reference]
+    rows = [table.rows[i] for i in table.differences]
+    names = [_beside(row, reference) for row in rows]
+    if len({*names}) < len(names):  # the same value of two settings
+        names = [row.name for row in rows]
+    return dict(zip(names, table.differences.values(), strict=True))
 
 
 def reference_name(row: Row) -> str:
