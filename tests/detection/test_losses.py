@@ -83,8 +83,7 @@ def example() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, Positives]:
 
 def test_losses_count_real_points_and_positives_only() -> None:
     logits, offsets, mask, positives = example()
-    criterion = DetectionLoss(normalizer=7.0).eval()
-    losses = criterion(logits, offsets, mask, positives)
+    losses = DetectionLoss(normalizer=7.0, momentum=0.5)(logits, offsets, mask, positives)
     classification = regression = 0.0
     for b in range(2):
         for p in range(4):
@@ -100,8 +99,9 @@ def test_losses_count_real_points_and_positives_only() -> None:
                 classification += focal_loss(logits[b, p, k], target).item()
                 for m in claims:
                     regression += giou_loss(offsets[b, p, k], positives.offsets[m]).item()
-    assert losses["loss_cls"].item() == pytest.approx(classification / 7, rel=1e-5)
-    assert losses["loss_reg"].item() == pytest.approx(regression / 7, rel=1e-5)
+    divisor = (7 + 2) / 2  # the third positive is padding
+    assert losses["loss_cls"].item() == pytest.approx(classification / divisor, rel=1e-5)
+    assert losses["loss_reg"].item() == pytest.approx(regression / divisor, rel=1e-5)
 
 
 def test_the_normalizer_moves_in_training_only_and_is_saved() -> None:
@@ -113,6 +113,27 @@ def test_the_normalizer_moves_in_training_only_and_is_saved() -> None:
     other = DetectionLoss()
     other.load_state_dict(criterion.state_dict())
     assert other.normalizer == criterion.normalizer
+
+
+def test_outside_of_training_each_batch_counts_its_own_positives() -> None:
+    """Split as one likes, the losses weighted by `normalizer` have the same mean."""
+    logits, offsets, mask, positives = example()
+    mask = torch.ones_like(mask)  # two positives in the first video, one in the second
+    criterion = DetectionLoss(normalizer=100.0).eval()
+    whole = criterion(logits, offsets, mask, positives)
+    assert whole["normalizer"] == 3
+    for name in ("loss_cls", "loss_reg"):
+        weighted = 0.0
+        for video in range(2):
+            own = Positives(*(field[positives.video == video] for field in positives))
+            part = slice(video, video + 1)
+            said = criterion(
+                logits[part], offsets[part], mask[part], own._replace(video=own.video * 0)
+            )
+            weighted += (said[name] * said["normalizer"]).item()
+        assert weighted / 3 == pytest.approx(whole[name].item(), rel=1e-5), name
+    none = Positives(*(field[:0] for field in positives))
+    assert criterion(logits, offsets, mask, none)["normalizer"] == 1
 
 
 def test_a_point_that_is_positive_for_two_classes_counts_once() -> None:

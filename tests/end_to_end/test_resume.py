@@ -75,6 +75,12 @@ def test_resumed_within_an_epoch_is_uninterrupted(
     for part in ("state_dict", "current_model_state", "optimizer_states", "global_step"):
         assert_same(expected[part], got[part], part)
     assert resumed == whole
+    logs = [read_log(tmp_path / run / "logs" / "metrics.csv") for run in ("whole", "resumed")]
+    of_epochs = [name for name in logs[0] if name.startswith("epoch/")]
+    assert "epoch/train/loss" in of_epochs
+    for name in of_epochs:  # the epoch that was gone on with is a whole one in the log
+        values = logs[1][name].values
+        np.testing.assert_allclose(values, logs[0][name].values[-len(values) :], 1e-6)
 
 
 @pytest.mark.slow

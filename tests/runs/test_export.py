@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,7 @@ from loco.runs.export import (
     vtt_text,
     write_predictions,
 )
+from loco.runs.net_file import PointNet
 from loco.runs.predict import predict as run_predict
 from loco.runs.run_folder import RunFolder
 from loco.structures import Events
@@ -255,6 +257,46 @@ def test_two_arrays_and_a_grid_give_events(
         assert not found.segments.requires_grad
         short = module.detect_arrays(visual, audio, layout.grid, duration=1.0)
         assert float(short.segments.max()) <= 1.0
+
+
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_a_model_of_one_modality_reads_no_other(finished_run: Path, modality: str) -> None:
+    """In the file of the net as well, which knows of no `data.modality`."""
+    module = load_module(finished_run / "checkpoints" / "best.ckpt")
+    grid, random = RunFolder(finished_run).data.grid, np.random.default_rng(0)
+    given = {"visual": random.normal(size=(30, 7)), "audio": random.normal(size=(30, 5))}
+    alone = {k: x if k == modality else np.zeros_like(x) for k, x in given.items()}
+    expected, other = (module.detect_arrays(**arrays, grid=grid) for arrays in (alone, given))
+    module.hparams["data"]["modality"] = modality
+    found = module.detect_arrays(**given, grid=grid)
+    assert found.scores is not None
+    torch.testing.assert_close(found.scores, expected.scores)
+    assert not torch.equal(found.scores, other.scores)
+    inputs = [torch.tensor(x[None], dtype=torch.float32) for x in given.values()]
+    zeroed = [torch.tensor(x[None], dtype=torch.float32) for x in alone.values()]
+    mask = torch.ones(1, 30, dtype=torch.bool)
+    with torch.no_grad():
+        ours = PointNet(module.detector, modality)(*inputs, mask)
+        theirs = PointNet(module.detector)(*zeroed, mask)
+    torch.testing.assert_close(ours[0], theirs[0])
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_validation_loss_is_that_of_the_split(finished_run: Path, size: int) -> None:
+    """However its videos are put into batches: the losses' sum, by all positive points."""
+    folder = RunFolder(finished_run)
+    losses = []
+    for batch_size in (size, 100):
+        data = folder.data
+        data.eval_batch_size = batch_size
+        trainer = lightning.Trainer(
+            accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+            enable_checkpointing=False,
+        )  # fmt: skip
+        module = load_module(finished_run / "checkpoints" / "best.ckpt")
+        losses.append(trainer.validate(module, data, verbose=False)[0])
+    for name in ("val/loss_cls", "val/loss_reg"):
+        assert losses[0][name] == pytest.approx(losses[1][name], rel=1e-4), name
 
 
 def test_arrays_that_do_not_fit(finished_run: Path) -> None:

@@ -217,11 +217,7 @@ class VideoDataset(Dataset[Batch]):
                 segments = np.clip(segments[keep] - moved, 0.0, duration)
                 labels = labels[keep]
         visual, audio = self.store.load(self.video_ids[index], start, start + length)
-        if self.modality != "both":
-            visual, audio = (
-                array if name == self.modality else np.zeros_like(array)
-                for name, array in (("visual", visual), ("audio", audio))
-            )
+        visual, audio = one_modality(self.modality, visual, audio)
         events = Events(torch.tensor(segments), torch.tensor(labels))
         return Sample(self.video_ids[index], index, visual, audio, duration, events)
 
@@ -257,6 +253,17 @@ class _Donors:
                 if not dataset.skip_unusable:
                     raise
         return None
+
+
+def one_modality(
+    modality: str, visual: np.ndarray, audio: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Zeros in place of the one that is left out: of "both" neither, else the other one."""
+    if modality == "audio":
+        return np.zeros_like(visual), audio
+    if modality == "visual":
+        return visual, np.zeros_like(audio)
+    return visual, audio
 
 
 def collate(samples: Sequence[Sample], grid: TimeGrid, task: str = "avel") -> Batch:

@@ -59,10 +59,11 @@ def diou_loss(predicted: Tensor, target: Tensor) -> Tensor:
 class DetectionLoss(nn.Module):
     """Focal loss over all real points, IoU loss over the positive ones, in a steady proportion.
 
-    Both are sums, divided by a moving average of the number of positive points, as UnAV's code
-    counts them: one that is positive for two classes is one. The average lives in a buffer, so that
-    a resumed run goes on with it; it moves after each call in training mode (a forward hook), so
-    that `forward` itself changes nothing. Across processes the average number counts.
+    Both are sums, in training divided by a moving average of the number of positive points, as
+    UnAV's code counts them: one that is positive for two classes is one. The average lives in a
+    buffer, so that a resumed run goes on with it; it moves after each call (a forward hook), so
+    that `forward` itself changes nothing. Across processes the average number counts. Outside of
+    training they are divided by the batch's own number, lest its size decide how large they are.
 
     Args:
         regression: `giou` (the paper) or `diou` (UnAV's code).
@@ -141,12 +142,13 @@ class DetectionLoss(nn.Module):
             first = _first_of_each(video * mask.shape[1] + point)
             predicted, true = predicted[first], true[first]
         regression = self.regression_weight * self.regression_loss(predicted, true).sum()
-        normalizer = self.normalizer
+        points = len(torch.unique(video * mask.shape[1] + point))
+        normalizer = self.normalizer.new_tensor(float(points))
         if self.training:
-            points = len(torch.unique(video * mask.shape[1] + point))
-            count = summed(normalizer.new_tensor(float(points))).clamp(min=1)
-            normalizer = normalizer.lerp(count, 1 - self.momentum)
-        share = normalizer / processes()
+            normalizer = self.normalizer.lerp(summed(normalizer).clamp(min=1), 1 - self.momentum)
+        else:
+            normalizer = normalizer.clamp(min=1)
+        share = normalizer / _together(self)
         return {
             "loss_cls": classification / share,
             "loss_reg": regression / share,
@@ -176,7 +178,7 @@ class DetectionLoss(nn.Module):
 
 
 def quality_loss(
-    quality: Tensor, offsets: Tensor, mask: Tensor, positives: Positives, normalizer: Tensor
+    quality: Tensor, offsets: Tensor, mask: Tensor, positives: Positives, divisor: Tensor
 ) -> Tensor:
     """Cross-entropy of a rating (B, P) with the IoU that a segment has, at positive points.
 
@@ -185,14 +187,14 @@ def quality_loss(
         offsets: (B, P, K, 2) or (B, P, 2) predicted distances in strides; they learn nothing here.
         mask: (B, P).
         positives: the points that stand for events.
-        normalizer: what the sum is divided by, over all processes.
+        divisor: what the sum is divided by.
     """
     real = mask[positives.video, positives.point]
     video, point, label = (x[real] for x in positives[:3])
     predicted = offsets[video, point] if offsets.ndim == 3 else offsets[video, point, label]
     iou = 1 - giou_loss(predicted.detach(), positives.offsets[real].to(offsets.dtype))
     loss = functional.binary_cross_entropy_with_logits(quality[video, point], iou, reduction="sum")
-    return loss * processes() / normalizer
+    return loss / divisor
 
 
 def point_losses(
@@ -219,9 +221,14 @@ def point_losses(
     if outputs.quality is not None:
         losses["loss_quality"] = quality_loss(
             outputs.quality.float(), outputs.offsets.float(), outputs.mask, positives,
-            losses["normalizer"],
+            losses["normalizer"] / _together(criterion),
         )  # fmt: skip
     return losses
+
+
+def _together(criterion: nn.Module) -> int:
+    """The processes that a normalizer counts the positives of: all in training, else this one."""
+    return processes() if criterion.training else 1
 
 
 def _first_of_each(number: Tensor) -> Tensor:

@@ -38,14 +38,20 @@ class PointNet(nn.Module):
     """A detector's net alone, its outputs a plain tuple: (logits, offsets, mask, points).
 
     Where points rate their segments, the rating is in the logits, as it is in scores (`Decoding`).
+    A net of one modality (`data.modality`) reads zeros in place of the other.
     """
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: nn.Module, modality: str = "both") -> None:
         super().__init__()
         self.detector = detector
+        self.modality = modality
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         """Features (B, N, C_visual) and (B, N, C_audio), mask (B, N)."""
+        if self.modality == "audio":
+            visual = torch.zeros_like(visual)
+        if self.modality == "visual":
+            audio = torch.zeros_like(audio)
         said = self.detector(visual, audio, mask)
         logits = said.logits
         if said.quality is not None:
@@ -75,7 +81,7 @@ def export_net(
     source = find_checkpoint(run, best=True, setting="run")
     module = load_module(source, trust)
     count = int(steps or module.hparams["data"].get("max_length") or 256)
-    net = PointNet(module.detector).eval()
+    net = PointNet(module.detector, module.hparams["data"].get("modality", "both")).eval()
     inputs = _inputs(module, count)
     name = type(module.detector).__name__
     outputs = _outputs(net, inputs, name)

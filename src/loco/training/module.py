@@ -5,6 +5,9 @@ A detector is any `nn.Module` with
     losses(batch) -> dict[str, Tensor]    the sum of `loss_…` is minimised, the rest is only logged
     detect(batch) -> list[Events]         one for each video, by descending score
 
+Among the rest `normalizer` is what a batch's losses were divided by: its weight in a mean over
+the batches of a split, which are else weighted by their videos.
+
 A part of it that changes over a training has `schedule(progress)`, and hears before each step how
 much of it is done.
 """
@@ -22,11 +25,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from loco.data.dataset import collate
+from loco.data.dataset import collate, one_modality
 from loco.errors import TrainingError
 from loco.evaluation.metrics import DetectionMAP
 from loco.structures import Batch, Events, Sample, TimeGrid
 from loco.training.gather import averaged, everywhere, merged
+from loco.training.means import RunningMeans
 from loco.training.optim import OptimizerFactory, clip_gradients
 
 
@@ -73,6 +77,7 @@ class LocalizationModule(lightning.LightningModule):
         self.optimizer_factory = optimizer
         self.seed = seed
         self._training_losses: Callable[[Batch], dict[str, Tensor]] | None = None
+        self._epoch = RunningMeans()
         self.metric = DetectionMAP(len(self.class_names))
         self.detections: dict[str, Events] = {}
         """Of the last test: video id → detections, on the CPU."""
@@ -83,6 +88,10 @@ class LocalizationModule(lightning.LightningModule):
         return cast(Detector, self.detector)
 
     # -- training ---------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        if self.trainer.fit_loop.epoch_loop.batch_progress.current.completed == 0:
+            self._epoch.clear()  # else a checkpoint from within the epoch brought its means along
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw drop path from (seed, epoch, batch, rank), so that a resumed run draws the same.
@@ -118,12 +127,22 @@ class LocalizationModule(lightning.LightningModule):
         logged = averaged(logged)
         values: dict[str, Tensor | float] = {**logged, "train/lr": self._learning_rate()}
         self.log_dict(values, batch_size=len(batch))
-        self.log_dict(  # an epoch can be shorter than what the trainer logs of its steps
-            {f"epoch/{name}": value for name, value in values.items()},
-            on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch),
-        )  # fmt: skip
+        self._epoch.add({f"epoch/{name}": value for name, value in values.items()}, len(batch))
         self.log("loss", logged["train/loss"], prog_bar=True, logger=False, batch_size=len(batch))
         return total
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means: it can be shorter than what the trainer logs of its steps."""
+        self.log_dict(self._epoch.means(), sync_dist=True)
+        self._epoch.clear()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the epoch's means are made of, for a run that goes on within it."""
+        checkpoint["epoch_sums"] = self._epoch.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._epoch.load_state_dict(checkpoint.get("epoch_sums", {}))
 
     def _learning_rate(self) -> float:
         """Of the first group of parameters; those of the others are multiples of it."""
@@ -190,6 +209,8 @@ class LocalizationModule(lightning.LightningModule):
     ) -> Events:
         """Detections in one video, from its features.
 
+        A model of one modality (`data.modality`) reads zeros in place of the other.
+
         Args:
             visual: (T, C_visual); several files of a layout side by side. Where the lengths differ
                 by a few steps, the shorter one counts.
@@ -201,9 +222,10 @@ class LocalizationModule(lightning.LightningModule):
             ValueError: the arrays are no such arrays, hold NaN or infinity, or differ in length by
                 more steps than the data of the training could.
         """
-        allowed = self.hparams.get("data", {}).get("max_length_difference", 8)
+        data = self.hparams.get("data", {})
         channels = [self.hparams.get(f"{name}_channels") for name in ("visual", "audio")]
-        features = checked_features(visual, audio, channels, allowed)
+        features = checked_features(visual, audio, channels, data.get("max_length_difference", 8))
+        features = one_modality(data.get("modality", "both"), *features)
         steps = len(features[0])
         duration = grid.end_seconds(steps) if duration is None else duration
         sample = Sample("", 0, *features, duration, Events.empty())
@@ -226,9 +248,11 @@ class LocalizationModule(lightning.LightningModule):
             losses = self._detector.losses(batch)
             parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
             parts["loss"] = torch.stack(list(parts.values())).sum()
+            # what they were divided by, for the mean over the batches to be that of the split
+            weight = max(int(losses.get("normalizer", len(batch))), 1)
             self.log_dict(
                 {f"{prefix}/{name}": value for name, value in parts.items()},
-                sync_dist=True, batch_size=len(batch), add_dataloader_idx=False,
+                sync_dist=True, batch_size=weight, add_dataloader_idx=False,
             )  # fmt: skip
         if readable:
             metric.update(self.detect(batch), batch.events, batch.indices)
