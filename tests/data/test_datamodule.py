@@ -276,11 +276,12 @@ class Recorder(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def trainer(folder, epochs, *callbacks):
+def trainer(folder, epochs, *callbacks, **settings):
     return lightning.Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, callbacks=list(callbacks) or None,
         enable_checkpointing=bool(callbacks), enable_progress_bar=False, default_root_dir=folder,
         enable_model_summary=False, use_distributed_sampler=False, num_sanity_val_steps=2,
+        **settings,
     )  # fmt: skip
 
 
@@ -322,6 +323,20 @@ def test_a_run_resumed_within_an_epoch_goes_on_with_the_rest_of_it(files, tmp_pa
         assert [epoch for epoch, _ in resumed] == [epoch for epoch, _ in whole[step:]]
         for (_, one), (_, other) in zip(whole[step:], resumed, strict=True):
             assert_same(one, other)
+
+
+def test_the_same_batch_again_after_a_resume(files, tmp_path):
+    """`overfit_batches`: a finished epoch leaves nothing out of the next one."""
+
+    def run(epochs, resume=None):
+        keep = ModelCheckpoint(tmp_path / "epochs", "{epoch}", save_on_train_epoch_end=True)
+        model = Recorder()
+        data = AVDataModule(**files, batch_size=4, max_length=40)
+        trainer(tmp_path, epochs, keep, overfit_batches=1).fit(model, data, ckpt_path=resume)
+        return [batch.video_ids for _, batch in model.batches]
+
+    (first,) = run(1)
+    assert run(3, tmp_path / "epochs/epoch=0.ckpt") == [first, first]
 
 
 def test_a_trainer_tests_and_predicts(files, tmp_path):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from itertools import islice
 from pathlib import Path
 
@@ -89,6 +92,15 @@ def test_stop_and_go() -> None:
     assert never.stopped == []
 
 
+def test_a_score_of_nothing_says_nothing() -> None:
+    """Where no event was validated on, mAP is NaN: the task is neither stopped nor started."""
+    turns = Turns(["a", "b"])
+    for score in (0.5, 0.6, 0.7, 0.8):
+        turns.end_epoch(2, {"a": float("nan"), "b": score})
+    assert turns.stopped == []
+    assert turns.progress["a"].best == 0
+
+
 def test_turns_out_of_range() -> None:
     with pytest.raises(ValueError, match="patience must be at least 1"):
         Turns(["a"], patience=0)
@@ -154,6 +166,19 @@ def test_the_batches_are_the_same_with_workers(root: Path) -> None:
     for ours, theirs in zip(plain, parallel, strict=True):
         assert ours.task == theirs.task
         assert torch.equal(ours.audio, theirs.audio)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_leaves_the_loader_reading(
+    root: Path, number: signal.Signals
+) -> None:
+    """The training ends its batch and saves; its loader's processes wait for that."""
+    batches = iter(make(root, num_workers=1).train_dataloader())
+    count = 1 + bool(next(batches))
+    for child in multiprocessing.active_children():
+        assert child.pid is not None
+        os.kill(child.pid, number)
+    assert count + len(list(batches)) - 1 == len(make(root).train_dataloader())
 
 
 def test_channels_must_agree(root: Path, tmp_path: Path) -> None:

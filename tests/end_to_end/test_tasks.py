@@ -88,6 +88,15 @@ def test_each_task_has_its_own_metric_checkpoint_and_predictions(
     ).read_text()
 
 
+def test_turns_that_were_not_trained_do_not_count(synthetic_root: Path, tmp_path: Path) -> None:
+    """Four of the epoch's batches: the next epoch goes on behind them."""
+    config = at(synthetic_root, tmp_path, "trainer.max_epochs=1", "+trainer.limit_train_batches=4")
+    train_tasks.train(config)
+    state = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    turns = state["MultiTaskDataModule"]
+    assert [turns[task]["batches"] for task in TASKS] == [2, 1, 1]
+
+
 def test_one_task_goes_on(trained: Path, synthetic_root: Path, tmp_path: Path) -> None:
     """From the weights that all tasks left: a rate of 0 leaves them where they are."""
     settings = ["optimizer.lr=0", "callbacks.ema=null"]

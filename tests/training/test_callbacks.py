@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning
 import pytest
@@ -44,6 +45,23 @@ def test_integer_buffers_are_copied(tmp_path: Path) -> None:
     average = trainer.callbacks[0]._average_model  # type: ignore[attr-defined]
     assert average.module.layer[1].num_batches_tracked == 5
     assert not torch.equal(average.module.layer[1].running_mean, torch.zeros(2))
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "checkpoints/sed"])
+def test_a_moved_run_has_its_best_checkpoint_beside_the_last(tmp_path: Path, folder: str) -> None:
+    """Of one task in the same folder, of each of several in the task's."""
+    old = BestCheckpoint(str(tmp_path / "old" / folder))
+    old.best_model_score, old.best_model_path = torch.tensor(0.5), str(tmp_path / "old" / "best")
+    moved = tmp_path / "moved"
+    (moved / folder).mkdir(parents=True)
+    (moved / folder / "best.ckpt").write_bytes(b"the best one")
+    new = BestCheckpoint(str(tmp_path / "new" / folder))
+    new.load_state_dict(old.state_dict())
+    trainer = SimpleNamespace(ckpt_path=moved / "checkpoints" / "last.ckpt", is_global_zero=True)
+    new.on_fit_start(trainer, None)  # type: ignore[arg-type]
+    assert new.best_model_score == 0.5
+    assert Path(new.best_model_path) == tmp_path / "new" / folder / "best.ckpt"
+    assert Path(new.best_model_path).read_bytes() == b"the best one"
 
 
 def test_the_last_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ class LengthBatchSampler(Sampler[list[Key]]):
         if self.training:
             self.epoch = epoch
 
+    @property
+    def _shuffled(self) -> int:
+        """The epoch whose order and crops are drawn."""
+        return self.epoch
+
     def __len__(self) -> int:
         """Batches in an epoch, the same on all ranks and in all epochs."""
         if self.training:
@@ -88,7 +93,7 @@ class LengthBatchSampler(Sampler[list[Key]]):
         return -(-self.count // self.global_batch)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        epoch = self.epoch
+        epoch = self._shuffled
         random = np.random.default_rng((self.seed, epoch))
         lengths = self.lengths(epoch)
         order = self._evened_out(random.permutation(self.count))
@@ -118,8 +123,9 @@ class RepeatedBatchSampler(LengthBatchSampler, SequentialSampler):  # type: igno
     It is a `SequentialSampler` by name, as Lightning puts one of its own in place of any other.
     """
 
-    def set_epoch(self, epoch: int) -> None:
-        """Stays at the first one."""
+    @property
+    def _shuffled(self) -> int:
+        return 0
 
 
 class ResumableLoader(DataLoader[Batch]):

@@ -12,7 +12,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from loco.data.datamodule import AVDataModule
 from loco.data.dataset import Key, VideoDataset
-from loco.data.sampler import LengthBatchSampler, ResumableLoader
+from loco.data.sampler import (
+    LengthBatchSampler,
+    ResumableLoader,
+    leave_signals_to_parent,
+)
 from loco.data.turns import Turns
 from loco.errors import FeatureError
 from loco.structures import Batch
@@ -173,6 +177,7 @@ class MultiTaskDataModule(lightning.LightningDataModule):
             sampler=TaskSampler(samplers, self.turns),  # type: ignore[arg-type]
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_signals_to_parent,
             pin_memory=first.pin_memory,
             generator=torch.Generator().manual_seed(first.seed),
         )

@@ -6,6 +6,7 @@ trained in every fourth round only, lest it overfit while others still learn, un
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import count, islice
@@ -105,6 +106,8 @@ class Turns:
                 self._judge(self.progress[task], score)
 
     def _judge(self, of: Progress, score: float) -> None:
+        if math.isnan(score):  # no event was evaluated, which says nothing
+            return
         if score > of.best * (1 + self.gain):
             of.best, of.bad = score, 0
         elif of.rest:

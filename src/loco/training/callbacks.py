@@ -97,8 +97,9 @@ class BestCheckpoint(ModelCheckpoint):
         if self.best_model_score is None or Path(self.best_model_path).is_file():
             return
         best = Path(str(self.dirpath)) / "best.ckpt"
-        # beside the one that is resumed from: the run may have been moved since
-        for earlier in (Path(str(trainer.ckpt_path)).parent / "best.ckpt", self._noted):
+        # beside the one that is resumed from, a task's in its folder: the run may have been moved
+        beside = Path(str(trainer.ckpt_path)).parent
+        for earlier in (beside / best.parent.name / best.name, beside / best.name, self._noted):
             if earlier.is_file():
                 if trainer.is_global_zero and best.resolve() != earlier.resolve():
                     with replacing(best) as unfinished:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from loco.errors import LocoError
 from loco.evaluation.metrics import DetectionMAP
 from loco.structures import Batch
+from loco.training.gather import averaged
 from loco.training.module import LocalizationModule
 
 log = logging.getLogger(__name__)
@@ -42,10 +43,8 @@ class MultiTaskModule(LocalizationModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The total loss of a batch of one task."""
         total = super().training_step(batch, batch_idx)
-        self.log(
-            f"epoch/train/{batch.task}/loss", total.detach(),
-            on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch),
-        )  # fmt: skip
+        of_task = averaged({f"epoch/train/{batch.task}/loss": total.detach()})
+        self._epoch.add(of_task, len(batch))
         return total
 
     def on_validation_epoch_start(self) -> None:
@@ -66,9 +65,11 @@ class MultiTaskModule(LocalizationModule):
 
     def on_train_epoch_end(self) -> None:
         """Decide whose turn it is in the next epoch, before the checkpoint of this one."""
+        super().on_train_epoch_end()
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         before = data.turns.stopped
-        data.turns.end_epoch(len(data.train_dataloader()), self._scores)
+        trained = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        data.turns.end_epoch(trained, self._scores)  # fewer than planned where something ends it
         self._scores = {}
         if data.turns.stopped != before and self.trainer.is_global_zero:
             now = ", ".join(data.turns.stopped) or "none"
