@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from batches import GRID, events_of
@@ -165,6 +166,13 @@ def test_a_training_split_is_augmented_the_same_way_again_and_others_never(
     for stage in ("validation", "test"):
         old, new = (d.dataset(stage).sample(1) for d in (plain, data))
         assert np.array_equal(new.visual, old.visual)
+
+
+@pytest.mark.parametrize("part", ["mismatch", "modality_dropout"])
+def test_what_changes_one_of_two_modalities_needs_both(tiny: Composer, part: str) -> None:
+    instantiate(tiny(f"part={part}").data)
+    with pytest.raises(InstantiationException, match=rf"augment\.{part} changes one modality"):
+        instantiate(tiny(f"part={part}", "data.modality=audio").data)
 
 
 def test_mismatch_alone_may_do_nothing() -> None:

@@ -199,8 +199,8 @@ def test_scores_are_multiplied_by_the_rating() -> None:
 
 def test_varifocal_against_loops() -> None:
     logits, offsets, mask, _, positives = outputs_and_positives()
-    criterion = VarifocalLoss(alpha=0.6, gamma=1.5, normalizer=5.0).eval()
-    plain = DetectionLoss(normalizer=5.0).eval()
+    criterion = VarifocalLoss(alpha=0.6, gamma=1.5).eval()
+    plain = DetectionLoss().eval()
     found = criterion(logits, offsets, mask, positives)
     q = torch.zeros_like(logits)
     for video, point, label, true in zip(*positives, strict=True):
@@ -211,7 +211,8 @@ def test_varifocal_against_loops() -> None:
             target, p = q[*place, k].item(), logits[*place, k].sigmoid().item()
             entropy = -target * math.log(p) - (1 - target) * math.log(1 - p)
             expected += entropy * (target if target > 0 else 0.6 * p**1.5)
-    assert found["loss_cls"].item() == pytest.approx(expected / 5, rel=1e-4)
+    divisor = found["normalizer"].item()
+    assert found["loss_cls"].item() == pytest.approx(expected / divisor, rel=1e-4)
     assert found["loss_reg"] == plain(logits, offsets, mask, positives)["loss_reg"]
 
 
@@ -227,6 +228,19 @@ OF_THE_NET = (
 
 def test_the_parts_of_the_net_are_among_those_of_the_config() -> None:
     assert set(OF_THE_NET) < set(PARTS)
+
+
+@pytest.mark.parametrize("part", ["class_agnostic", "boundary"])
+def test_a_head_of_one_event_a_point_leaves_the_radius_to_center_sampling(part: str) -> None:
+    """In either order, and in a model that has it already."""
+
+    def radius(*words: str) -> float | None:
+        return instantiate(compose_config("train", [*words, "output_dir=x"]).model.assigner).radius
+
+    assert radius(f"part={part}") is None
+    assert radius(f"part=[{part},center_sampling]") == 1.5
+    assert radius(f"part=[center_sampling,{part}]") == 1.5
+    assert radius("model=loco_plus_small", f"part={part}") == 1.5
 
 
 @pytest.mark.slow

@@ -126,7 +126,7 @@ def test_loss_parity(row: int) -> None:
     labels = [figures[f"loss.labels{b}"] for b in range(2)]
     video = torch.cat([torch.full_like(of_video, b) for b, of_video in enumerate(labels)])
     segments = torch.cat([figures[f"loss.segments{b}"] for b in range(2)])
-    positives = assign_centers(outputs.points, segments, torch.cat(labels), video, 2, 5)
+    positives = assign_centers(outputs.points, segments, torch.cat(labels), video, 2, 5, 1.5)
     targets = torch.zeros(2, 60, 5)
     targets[positives.video, positives.point, positives.label] = 1
     assert torch.equal(targets, figures["loss.cls_targets"])

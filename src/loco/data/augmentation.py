@@ -26,7 +26,10 @@ class Donors(Protocol):
 
 
 class Augmentation(Protocol):
-    """Makes a sample of a sample; arrays that it changes are copies."""
+    """Makes a sample of a sample; arrays that it changes are copies.
+
+    One that says `needs_both = True` is refused where `data.modality` leaves a modality out.
+    """
 
     def __call__(
         self, sample: Sample, donors: Donors, random: np.random.Generator, grid: TimeGrid

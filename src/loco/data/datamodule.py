@@ -130,6 +130,14 @@ class AVDataModule(lightning.LightningDataModule):
             raise ValueError(
                 "augment takes functions, and objects of classes that are no dataclass"
             )
+        lame = [
+            name for name, part in (augment or {}).items() if getattr(part, "needs_both", False)
+        ]
+        if modality != "both" and lame:
+            raise ValueError(
+                f"augment.{lame[0]} changes one modality and leaves the other, of which "
+                f"modality={modality!r} has only one: take modality='both', or no {lame[0]}"
+            )
         self.missing = missing
         self.modality = modality
         self.check = check

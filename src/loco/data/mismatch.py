@@ -27,6 +27,8 @@ class Mismatch:
         ValueError: a probability out of its range.
     """
 
+    needs_both = True
+
     def __init__(self, broken: float = 0.3, pasted: float = 0.3) -> None:
         for name, value in {"broken": broken, "pasted": pasted}.items():
             check_number(name, value, 0, 1)

@@ -21,6 +21,8 @@ class ModalityDropout:
         ValueError: it is none.
     """
 
+    needs_both = True
+
     def __init__(self, probability: float = 0.1) -> None:
         check_number("probability", probability, 0, 1)
         self.probability = probability

@@ -33,7 +33,7 @@ class CenterAssigner(RangeAssigner):
         ValueError: a radius that is not positive.
     """
 
-    radius: float | None = 1.5
+    radius: float | None = None
 
     def __post_init__(self) -> None:
         RangeAssigner.__post_init__(self)
@@ -56,7 +56,7 @@ def assign_centers(
     video: Tensor,
     num_videos: int,
     num_classes: int,
-    radius: float | None = 1.5,
+    radius: float | None = None,
 ) -> Positives:
     """The positives of all videos of a batch; a point's have the same offsets, whatever the class.
 

@@ -84,7 +84,7 @@ class ActionFormer(nn.Module):
         )  # fmt: skip
         self.pyramid = FeaturePyramid((block(stride=2, attention=of) for of in others), dim)
         self.head = ClassAgnosticHead(dim, num_classes, num_levels=num_levels, hidden=head_dim)
-        self.assigner = CenterAssigner() if assigner is None else assigner
+        self.assigner = CenterAssigner(radius=1.5) if assigner is None else assigner
         self.criterion = DetectionLoss(regression="diou") if criterion is None else criterion
         self.decoding = Decoding() if decoding is None else decoding
         self.num_classes = num_classes

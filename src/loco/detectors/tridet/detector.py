@@ -108,7 +108,7 @@ class TriDet(nn.Module):
         )  # fmt: skip
         self.pyramid = FeaturePyramid(blocks, dim)
         self.head = TridentHead(dim, num_classes, num_levels=num_levels, bins=bins, hidden=head_dim)
-        self.assigner = CenterAssigner() if assigner is None else assigner
+        self.assigner = CenterAssigner(radius=1.5) if assigner is None else assigner
         if criterion is None:
             criterion = DetectionLoss(regression="diou", quality_power=0.2)
         self.criterion = criterion
