@@ -193,6 +193,13 @@ def test_a_single_run_fails_as_it_did(tmp_path: Path) -> None:
     done = call("-m", "seed=0,1", "resume_sweep=nowhere", cwd=tmp_path)
     assert done.returncode == 1
     assert "expected true or a sweep's folder" in done.stderr
+    for word in ("reuse=multirun", "resume_sweep=true"):  # else it would train, and reuse nothing
+        done = call("task=sweep_tasks.quick", word, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "is for a sweep, which -m starts" in done.stderr
+    done = call("-m", "task=sweep_tasks.quick", "reuse=multirunn", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "reuse=multirunn: expected a folder of sweeps" in done.stderr
     done = call("-m", "seed=0,1", "output_dir=shared", "task=sweep_tasks.quick", cwd=tmp_path)
     assert done.returncode == 1
     assert "output_dir would be shared" in done.stderr

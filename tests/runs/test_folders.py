@@ -39,6 +39,11 @@ def test_where_a_job_reads_is_not_what_it_is() -> None:
     """A sweep that is resumed on another machine finds its jobs."""
     there = job_name(["seed=1", "data.root=/there/x", "resume_sweep=false"])
     assert there == job_name(["seed=1", "data.root=/here", "resume_sweep=true"]) == "seed-1"
+    # unless it is swept: each has a folder then
+    names = {job_name([f"experiment={e}"], ["experiment"]) for e in ("a", "b")}
+    assert names == {"experiment-a", "experiment-b"}
+    roots = {job_name([f"data.root=/{root}/x"], ["data.root"]) for root in "ab"}
+    assert len(roots) == 2
 
 
 @pytest.mark.parametrize(

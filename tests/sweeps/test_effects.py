@@ -119,7 +119,7 @@ def test_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert out.read_text("utf-8") == text
 
 
-def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_told_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Settings that always come together, too few jobs, one row, missing results, other options."""
     for number, part in enumerate(["none", "[mismatch,agreement]"] * 2):
         make_job(tmp_path / "together", number, {"part": part, "seed": number // 2}, 0.4)
@@ -136,8 +136,13 @@ def test_what_cannot_be_told_is_said(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "s")
     with pytest.raises(LocoError, match="does not go with --html"):
         main([str(sweep), "--effects", "--html", str(tmp_path / "x.html")])
+    with pytest.raises(LocoError, match="does not go with --by"):
+        main([str(sweep), "--effects", "--by", "seed"])
     with pytest.raises(LocoError, match="latex: effects are markdown, csv or json"):
         main([str(sweep), "--effects", "--format", "latex"])
+    once = (main([str(sweep), "--effects"]), capsys.readouterr().out)[1]
+    assert main([str(sweep), str(sweep), "--effects"]) == 0  # jobs that two sweeps share
+    assert capsys.readouterr().out == once
     results = sweep / sorted(path.name for path in sweep.iterdir())[0] / "metrics.json"
     content = json.loads(results.read_text("utf-8"))
     results.write_text(json.dumps(content | {"mAP": None}), "utf-8")

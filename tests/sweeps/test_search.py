@@ -72,6 +72,16 @@ def test_a_search_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFix
     assert (folder / "trial-001" / ".hydra" / "overrides.yaml").is_file()
 
 
+def test_a_folder_holds_one_search(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trials of other settings are not put into one list with those that there are."""
+    into = ["--folder", str(tmp_path), "--trials"]
+    assert main(["search", *WORDS, *into, "1"]) == 0
+    assert main(["search", *WORDS, "trainer.max_epochs=7", *into, "1"]) == 1
+    told = capsys.readouterr().err
+    assert "holds the trials of another search; this one is with trainer.max_epochs=7" in told
+    assert main(["search", *reversed(WORDS), *into, "2"]) == 0
+
+
 def test_wrong_words_are_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "optimizer.lrr=interval(0, 1)", "--folder", str(tmp_path / "x")]) == 1
     assert "did you mean optimizer.lr?" in capsys.readouterr().err

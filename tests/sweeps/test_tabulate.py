@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -18,12 +20,15 @@ import torch
 from torch import nn
 
 from helpers import ROOT, make_job
+from loco.cli import main as loco
 from loco.cli.tabulate import main
 from loco.errors import LocoError
-from loco.evaluation.bootstrap import WeightedMAP, resampled
+from loco.evaluation.bootstrap import WeightedMAP, paired_differences, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
+from loco.reporting.paper import precision, timeline
 from loco.runs.cost import training_cost
 from loco.runs.paired import _read, differences
+from loco.runs.results import detailed_metrics, evaluation_columns
 from loco.runs.run_folder import RunFolder
 from loco.structures import TimeGrid
 from loco.sweeps.render import RENDERERS
@@ -149,6 +154,77 @@ def test_rows_that_only_look_the_same(tmp_path: Path) -> None:
         make_rows(jobs)
     rows = make_rows(jobs, by=["trainer.max_epochs"])
     assert [row.settings for row in rows] == [{"trainer.max_epochs": n} for n in ("5", "10")]
+
+
+def test_seeds_of_different_trainings_are_no_row(tmp_path: Path) -> None:
+    """What a command leaves unsaid counts as well: an experiment's settings, the data."""
+    for number, epochs in enumerate([5, 10]):
+        words = {"seed": number, "experiment": f"e{epochs}"}
+        make_job(tmp_path / "e", number, words, 0.1, config={"trainer": {"max_epochs": epochs}})
+    with pytest.raises(LocoError, match=r"the same row, but differ in trainer\.max_epochs; --by"):
+        make_rows(read_jobs([tmp_path / "e"]))
+
+    for number, (root, digest) in enumerate([("here", "1f"), ("there", "1f"), ("x", "2c")]):
+        words = {"seed": number, "data.root": root}
+        job = make_job(tmp_path / "d", number, words, 0.1, config={"data": {"root": root}})
+        noted = {"starts": [{"data": {"annotations": digest}}]}
+        (job / "provenance.json").write_text(json.dumps(noted))
+    jobs = read_jobs([tmp_path / "d"])
+    (row,) = make_rows(jobs[:2])  # the same data on two machines
+    assert len(row.finished) == 2
+    with pytest.raises(
+        LocoError, match=r"the same row, but are of different data.* --by data\.root"
+    ):
+        make_rows(jobs)
+    assert len(make_rows(jobs, ["data.root"])) == 3
+
+
+def test_no_result_is_dropped_for_another_one(tmp_path: Path) -> None:
+    """Two tests of one seed: of other weights, or of the same with another outcome."""
+    for number, checkpoint in enumerate(["a.ckpt", "b.ckpt"]):
+        job = make_job(tmp_path / "t", number, {"ckpt_path": checkpoint}, 0.1)
+        noted = {"starts": [{"checkpoint": checkpoint}]}
+        (job / "provenance.json").write_text(json.dumps(noted))
+        make_job(tmp_path / "u", number, {"seed": 0}, 0.1 + 0.1 * number)
+    with pytest.raises(LocoError, match=r"row and seed, but differ in ckpt_path; --by ckpt_path"):
+        make_rows(read_jobs([tmp_path / "t"]))
+    assert len(make_rows(read_jobs([tmp_path / "t"]), ["ckpt_path"])) == 2
+    with pytest.raises(LocoError, match="row and seed, but have different results"):
+        make_rows(read_jobs([tmp_path / "u"]))
+
+
+def test_a_job_that_failed_is_not_finished_by_what_it_left(sweep: Path) -> None:
+    """A test that could not use all videos leaves metrics.json, and the reason."""
+    (sweep / "job2" / "failed.txt").write_text("1 of 6 videos could not be used:\n  x")
+    row = make_rows(read_jobs([sweep]))[1]
+    assert (row.failed, row.finished) == (2, [])
+
+
+DAMAGED = {
+    "metrics.json": ("{", "metrics.json: expected JSON"),
+    ".hydra/hydra.yaml": ("", "expected what Hydra notes of a job"),
+    "logs/metrics.csv": (b"step,\xff\n1,2\n", "expected the log of a CSV logger"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_file_is_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    content, message = DAMAGED[name]
+    for number in range(2):
+        make_job(tmp_path, number, {"seed": number}, 0.1)
+    file = tmp_path / "job1" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert loco(["tabulate", str(tmp_path), "--column", "max val/mAP"]) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+    file.write_text("[]")
+    if name == "metrics.json":
+        assert loco(["tabulate", str(tmp_path)]) == 1
+        assert "metrics.json: expected numbers by name, got []" in capsys.readouterr().err
 
 
 def test_a_setting_that_a_row_has_not(tmp_path: Path) -> None:
@@ -378,7 +454,12 @@ def predicted(sweep: Path, tmp_path: Path) -> Path:
                 "audio": ["{id}_a.npy"], "fps": 16, "window": 16, "stride": 4,
             },
         }  # fmt: skip
-        (job.folder / "config.yaml").write_text(json.dumps({"data": data}))
+        (job.folder / "config.yaml").write_text(json.dumps({"data": data, "seed": int(job.seed)}))
+        run = RunFolder(job.folder)
+        details = detailed_metrics(run.predictions, run.test_videos, ["c0", "c1", "c2"])
+        columns = evaluation_columns(run.predictions, run.test_videos)
+        score = WeightedMAP(columns, len(database))(np.ones(len(database)))
+        (job.folder / "metrics.json").write_text(json.dumps({"mAP": score} | details))
     return sweep
 
 
@@ -414,6 +495,77 @@ def test_intervals_over_seeds_too(predicted: Path, capsys: pytest.CaptureFixture
         main([str(predicted), "--plot", str(drawn)])
 
 
+def test_seeds_are_drawn_by_their_names() -> None:
+    """Together where two groups have the same ones, in any order; on their own elsewhere."""
+    random = np.random.default_rng(0)
+    scores = random.uniform(0.2, 0.8, 9)
+
+    class Constant(WeightedMAP):
+        """A run whose mAP is the same on all videos: what varies are the seeds alone."""
+
+        def __init__(self, score: float) -> None:
+            self.num_videos, self.score = 4, score
+
+        def __call__(self, weights: np.ndarray) -> float:
+            return self.score
+
+    runs = [Constant(score) for score in scores]
+
+    def interval(of: list[int], groups: list[int], seeds: list[int]) -> tuple[float, float]:
+        said = paired_differences(
+            [runs[i] for i in of], scores[of].tolist(), groups, 0, 4000, over_seeds=True,
+            seeds=seeds,
+        )  # fmt: skip
+        return said[1][1:]
+
+    paired = interval([0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
+    turned = interval([0, 1, 2, 5, 3, 4], [0, 0, 0, 1, 1, 1], [0, 1, 2, 2, 0, 1])
+    assert paired == turned
+    # by hand: all 27 draws of three places, the same in both groups
+    gaps = scores[3:6] - scores[:3]
+    means = [gaps[list(d)].mean() for d in itertools.product(range(3), repeat=3)]
+    assert paired == pytest.approx(np.percentile(means, [2.5, 97.5], method="inverted_cdf"))
+
+    alone = interval([0, 1, 2, 3, 4, 5, 6], [0] * 3 + [1] * 4, [0, 1, 2, 0, 1, 2, 3])
+    first = [scores[list(d)].mean() for d in itertools.product(range(3), repeat=3)]
+    second = [scores[3:7][list(d)].mean() for d in itertools.product(range(4), repeat=4)]
+    free = np.subtract.outer(second, first).ravel()
+    assert alone == pytest.approx(np.percentile(free, [2.5, 97.5]), abs=0.03)
+
+
+def test_runs_of_other_events_are_not_compared(predicted: Path, tmp_path: Path) -> None:
+    """The same ids are not the same videos: their events, and what metrics.json says, count."""
+    groups = [[predicted / "job0"], [predicted / "job2"]]
+    assert differences(groups, 0, 5)
+    config = json.loads((predicted / "job2" / "config.yaml").read_text())
+    content = json.loads(Path(config["data"]["annotations"]).read_text())
+    for entry in content["database"].values():
+        for annotation in entry["annotations"]:
+            annotation["segment"] = [at + 5.0 for at in annotation["segment"]]
+    config["data"]["annotations"] = str(tmp_path / "others.json")
+    (tmp_path / "others.json").write_text(json.dumps(content))
+    (predicted / "job2" / "config.yaml").write_text(json.dumps(config))
+    with pytest.raises(LocoError, match=r"job2 was tested on other events of 'v0' than .*job0"):
+        differences(groups, 0, 5)
+    runs = {name: RunFolder(predicted / name) for name in ("job0", "job2")}
+    for draw in (precision, lambda both: timeline(both, "v3")):
+        with pytest.raises(LocoError, match="was tested on other events"):
+            draw(runs)
+    with pytest.raises(LocoError, match="the annotations have changed since"):
+        differences([[predicted / "job2"]] * 2, 0, 5)
+
+
+def test_a_setting_that_there_is_no_longer_is_a_line(
+    predicted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = predicted / "job2" / "config.yaml"
+    config = json.loads(file.read_text())
+    config["data"]["gone"] = 1
+    file.write_text(json.dumps(config))
+    assert loco(["tabulate", str(predicted), "--reference", "attention=fixed"]) == 1
+    assert capsys.readouterr().err.strip() == "error: config: AVDataModule takes no gone"
+
+
 @pytest.mark.slow
 def test_paired_differences(predicted: Path) -> None:
     """The whole way: predictions and annotations from files; a better run is seen to be better."""
@@ -422,7 +574,7 @@ def test_paired_differences(predicted: Path) -> None:
     header, _, fixed, cdp, none = done.stdout.splitlines()[:5]
     assert header.endswith("| Δ Avg. |")
     assert fixed.endswith("| reference |")
-    assert "| +15.00 (+" in cdp  # of metrics.json, the interval of predictions.json
+    assert re.search(r"\| \+\d+\.\d\d \(\+", cdp)
     assert none.endswith("| – |")
     assert "less that of attention=fixed" in done.stdout
 

@@ -13,7 +13,6 @@ import os
 import sys
 
 from loco import __version__
-from loco.errors import LocoError, system_reason
 from loco.runs.streams import replace_unshowable
 
 COMMANDS = {
@@ -73,12 +72,15 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (LocoError, OSError) as error:
-        told = system_reason(error) if isinstance(error, OSError) else error
-        print(f"error: {told}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        from loco.runs.entry import USER_ERRORS, readable  # here, as `--help` needs none
+
+        if not isinstance(error, USER_ERRORS):
+            raise
+        print(f"error: {readable(error)}", file=sys.stderr)
+        return 1
 
 
 def _run(name: str, rest: list[str]) -> int:

@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     args = _parser().parse_args(arguments)
-    jobs = read_jobs(args.folders)
-    rows = make_rows(jobs, args.by)
+    rows = make_rows(read_jobs(args.folders), args.by)
     if args.only and not args.column:
         raise LocoError("--only shows the columns that --column names, and there are none")
     columns = columns_of(rows, args.column, args.only)
@@ -41,10 +40,13 @@ def main(arguments: list[str]) -> int:
             "--reference": args.reference,
             "--baselines": args.baselines,
             "--html": args.html,
+            "--over-seeds": args.over_seeds,
+            "--by": args.by,
         }
         if given := [name for name, value in refused.items() if value]:
             raise LocoError(f"--effects does not go with {given[0]}")
-        of_settings = effects(jobs, columns)
+        # a job that several folders share counts once
+        of_settings = effects([job for row in rows for job in row.finished], columns)
         text = effects_table(of_settings, columns, args.format)  # its error before a file
         if args.plot is not None:
             shown = {of_columns[0].setting: of_columns[0] for of_columns in of_settings}

@@ -109,6 +109,7 @@ def paired_differences(
     progress: Callable[[], None] = lambda: None,
     *,
     over_seeds: bool = False,
+    seeds: Sequence[object] | None = None,
 ) -> dict[int, tuple[float, float, float]]:
     """How much each group's mean mAP is above that of the reference: difference, 95 % interval.
 
@@ -120,16 +121,25 @@ def paired_differences(
         resamples: of the test videos.
         seed: of the resamples, which all runs see.
         progress: called after each resample.
-        over_seeds: draw the runs of each group, too; the same ones in groups of one size.
+        over_seeds: draw the runs of each group, too: those of one seed together in groups that
+            have the same seeds, in others on their own.
+        seeds: of the runs, each once in a group; None numbers those of each group.
     """
     owner, found = np.array(groups), np.array(scores)
     values = resampled(runs, resamples, seed, progress)
+    draws: dict[tuple[str, ...], Array] = {}
     means = {}
     for i in dict.fromkeys(groups):
         own = values[owner == i]  # (runs, resamples)
         if over_seeds:
-            drawn = np.random.default_rng(seed).integers(len(own), size=own.shape)
-            own = np.take_along_axis(own, drawn, 0)
+            given = np.flatnonzero(owner == i).tolist()
+            names = [str(place if seeds is None else seeds[j]) for place, j in enumerate(given)]
+            order = np.argsort(names)
+            own, kind = own[order], tuple(names[place] for place in order)
+            if kind not in draws:
+                random = np.random.default_rng([seed, len(draws)] if draws else seed)
+                draws[kind] = random.integers(len(own), size=own.shape)
+            own = np.take_along_axis(own, draws[kind], 0)
         means[i] = own.mean(0)
     result = {}
     for i, mean in means.items():

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from omegaconf import OmegaConf
 
 from loco.data.annotations import Video
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, paired_differences
 from loco.evaluation.metrics import DetectionMAP
+from loco.runs.paired import same_events
 from loco.runs.results import detailed_metrics, evaluation_columns
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat
@@ -64,7 +64,7 @@ def compare(run: RunFolder, other: RunFolder, resamples: int = 1000, seed: int =
     if run.annotations.class_names != other.annotations.class_names:
         raise LocoError(f"{told}: their classes are not the same ones in the same order")
     for video in common:
-        if not _same(video.events, theirs[video.id].events):
+        if not same_events(video.events, theirs[video.id].events):
             raise LocoError(f"{told}: the events of {video.id!r} are not the same in both")
     notes = [
         f"{len(videos) - len(common)} test videos of {name} are not in the other, and do not count."
@@ -79,10 +79,6 @@ def compare(run: RunFolder, other: RunFolder, resamples: int = 1000, seed: int =
     if name in ("this run", run.path.resolve().name):
         name = f"{other.path.resolve().parent.name}/{name}"
     return Comparison(name, common, notes, difference, differing_settings(run, other))
-
-
-def _same(first: Events, second: Events) -> bool:
-    return torch.equal(first.segments, second.segments) and torch.equal(first.labels, second.labels)
 
 
 def differing_settings(run: RunFolder, other: RunFolder) -> list[tuple[str, str, str]]:

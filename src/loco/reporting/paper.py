@@ -16,6 +16,7 @@ from loco.evaluation.metrics import precision_recall
 from loco.reporting.figures import plot_similarity, plot_timeline, plot_windows
 from loco.reporting.figures.precision_recall import plot_precision_recall
 from loco.reporting.inspection import SPACE_NAMES, Space, cross_similarity, target_windows
+from loco.runs.paired import check_same_test, same_events
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
 from loco.structures import Batch
@@ -73,8 +74,11 @@ def timeline(
     first = next(iter(runs.values()))
     for run in runs.values():
         _check_video(run, video)
+        told = f"{run.path} was tested on other"
         if run.annotations.class_names != first.annotations.class_names:
-            raise LocoError(f"{run.path}: tested on other classes than {first.path}")
+            raise LocoError(f"{told} classes than {first.path}")
+        if not same_events(run.annotations[video].events, first.annotations[video].events):
+            raise LocoError(f"{told} events of {video!r} than {first.path}")
     of_video = first.annotations[video]
     found = {name: run.predictions[video] for name, run in runs.items()}
     names = first.annotations.class_names
@@ -119,13 +123,12 @@ def precision(runs: Mapping[str, RunFolder], tiou: float = 0.5, title: str | Non
     """Precision against recall over all test videos, a line for each run.
 
     Raises:
-        LocoError: runs were tested on different videos.
+        LocoError: runs were tested on different videos or events.
     """
     first = next(iter(runs.values()))
     curves = {}
     for name, run in runs.items():
-        if run.predictions.keys() != first.predictions.keys():
-            raise LocoError(f"{run.path}: tested on other videos than {first.path}")
+        check_same_test(first, run)
         columns = evaluation_columns(run.predictions, run.test_videos)
         curves[name] = precision_recall(columns, len(run.annotations.class_names), tiou)
     return plot_precision_recall(curves, tiou, title)

@@ -46,7 +46,7 @@ def job_name(overrides: Iterable[str], swept: Sequence[str] = ()) -> str:
         swept: keys that come first, since they are what differs within a sweep.
     """
     named = dict(split_override(text) for text in overrides)
-    kept = {key: value for key, value in named.items() if key not in UNNAMED}
+    kept = {key: value for key, value in named.items() if key not in UNNAMED or key in swept}
     first = {key: kept[key] for key in kept if key in swept}
     full = _joined(first | kept)
     name = _safe(full)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -12,16 +13,21 @@ from loco.errors import LocoError
 from loco.runs.folders import split_override
 from loco.runs.settings import absolute_paths, flat, load_yaml, read_config
 
+log = logging.getLogger(__name__)
+
 RESULTS = ("metrics.json", "cost.json")
 FAILED = "failed.txt"
 Status = Literal["finished", "failed", "unfinished"]
 
 
 def status(folder: Path) -> Status:
-    """What became of a job, by the files in its folder."""
-    if any((folder / name).is_file() for name in RESULTS):
-        return "finished"
-    return "failed" if (folder / FAILED).is_file() else "unfinished"
+    """What became of a job, by the files in its folder.
+
+    One that failed may have results: those of a test that could not use some videos.
+    """
+    if (folder / FAILED).is_file():
+        return "failed"
+    return "finished" if any((folder / name).is_file() for name in RESULTS) else "unfinished"
 
 
 def job_folders(sweep: Path) -> list[Path]:
@@ -31,13 +37,24 @@ def job_folders(sweep: Path) -> list[Path]:
 
 
 def find_twin(sweeps: Path, config: Any) -> Path | None:
-    """A finished job, anywhere below a folder, of the same configuration; None if there is none."""
+    """A finished job, anywhere below a folder, of the same configuration; None if there is none.
+
+    Raises:
+        LocoError: there is no such folder.
+    """
+    if not sweeps.is_dir():
+        raise LocoError(f"reuse={sweeps}: expected a folder of sweeps, there is none")
     wanted = flat(absolute_paths(config))
     for name in RESULTS:
         for result in sorted(sweeps.rglob(name)):
             noted = result.with_name("config.yaml")
-            if noted.is_file() and flat(absolute_paths(read_config(noted))) == wanted:
-                return result.parent
+            if not noted.is_file() or status(result.parent) != "finished":
+                continue
+            try:
+                if flat(absolute_paths(read_config(noted))) == wanted:
+                    return result.parent
+            except LocoError as error:
+                log.warning("not reused: %s", error)
     return None
 
 

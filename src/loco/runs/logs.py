@@ -45,6 +45,8 @@ def read_log(path: str | Path) -> dict[str, Curve]:
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise LocoError(f"{path}: cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LocoError(f"{path}: expected the log of a CSV logger: {error}") from None
     columns: dict[str, list[tuple[float, float, float]]] = {}
     for row in rows:
         if "step" not in row:

@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
-from loco.data.annotations import Annotations, Video, read_annotations
-from loco.errors import AnnotationError, LocoError
+from loco.data.annotations import Video
+from loco.errors import LocoError
 from loco.evaluation.baselines import baseline_answers, baseline_metrics
 from loco.evaluation.bootstrap import WeightedMAP, paired_differences
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
+from loco.structures import Events
+
+ROUNDING = 1e-3
+"""How far metrics.json may be from what predictions.json says, whose scores are rounded."""
 
 
 def differences(
@@ -36,7 +41,7 @@ def differences(
         seed: of the bootstrap.
         progress: called after each resample.
         over_seeds: the interval is of the choice of the runs of each group, too: each resample
-            draws them anew, runs at the same place of groups of one size together.
+            draws them anew, those of one seed together in groups that have the same seeds.
         baselines: the baselines count as more groups, behind the others in the order of
             `baseline_rows`.
 
@@ -54,6 +59,7 @@ def differences(
         raise LocoError("reference: no job of it is finished")
     runs = [RunFolder(folder) for group in groups for folder in group]
     owner = [i for i, group in enumerate(groups) for _ in group]
+    seeds = [run.config.get("seed") for run in runs]
     read = _read(runs)
     scores = [run.metrics["mAP"] for run in runs]
     if baselines:
@@ -63,9 +69,11 @@ def differences(
             read.append(WeightedMAP(evaluation_columns(by_id, test), len(test)))
             scores.append(read[-1](np.ones(len(test))))
             owner.append(max(owner[-1] + 1, len(groups)))
+            seeds.append(None)
     return paired_differences(
-        read, scores, owner, reference, resamples, seed, progress, over_seeds=over_seeds
-    )
+        read, scores, owner, reference, resamples, seed, progress,
+        over_seeds=over_seeds, seeds=seeds,
+    )  # fmt: skip
 
 
 def baseline_rows(folder: Path) -> dict[str, dict[str, float]]:
@@ -80,21 +88,43 @@ def _videos(run: RunFolder) -> tuple[list[Video], list[Video], int]:
 
 
 def _read(runs: Sequence[RunFolder]) -> list[WeightedMAP]:
-    known: dict[Path, Annotations] = {}
     read: list[WeightedMAP] = []
-    tested: list[str] = []
     for run in runs:
-        path = run.data.annotations_path
-        if path is None:
-            raise AnnotationError(f"{run.path}: its config names no annotation file")
-        annotations = known.get(path) or known.setdefault(path, read_annotations(path))
-        videos = sorted(run.predictions)
-        unknown = [video for video in videos if video not in annotations]
-        if unknown:
-            raise LocoError(f"{path}: has no video {unknown[0]!r}, which {run.path} was tested on")
-        if read and videos != tested:
-            raise LocoError(f"{run.path} was tested on other videos than {runs[0].path}")
-        tested = videos
-        columns = evaluation_columns(run.predictions, [annotations[video] for video in videos])
-        read.append(WeightedMAP(columns, len(videos)))
+        videos = run.test_videos
+        if unknown := [video for video in sorted(run.predictions) if video not in run.annotations]:
+            raise LocoError(
+                f"{run.data.annotations_path}: has no video {unknown[0]!r}, which {run.path} was "
+                "tested on"
+            )
+        if read:
+            check_same_test(runs[0], run)
+        read.append(WeightedMAP(evaluation_columns(run.predictions, videos), len(videos)))
+        score = read[-1](np.ones(len(videos)))
+        if abs(score - run.metrics["mAP"]) > ROUNDING:
+            raise LocoError(
+                f"{run.path}: its predictions have an mAP of {score:.4f} on the events of "
+                f"{run.data.annotations_path}, and its metrics.json says {run.metrics['mAP']:.4f}: "
+                "the annotations have changed since"
+            )
     return read
+
+
+def check_same_test(run: RunFolder, other: RunFolder) -> None:
+    """Refuse to hold runs beside one another that were not tested on the same events.
+
+    Raises:
+        LocoError: their videos, their classes or the events of a video differ.
+    """
+    told = f"{other.path} was tested on other"
+    if run.predictions.keys() != other.predictions.keys():
+        raise LocoError(f"{told} videos than {run.path}")
+    if run.annotations.class_names != other.annotations.class_names:
+        raise LocoError(f"{told} classes than {run.path}")
+    for video in run.test_videos:
+        if not same_events(video.events, other.annotations[video.id].events):
+            raise LocoError(f"{told} events of {video.id!r} than {run.path}")
+
+
+def same_events(first: Events, second: Events) -> bool:
+    """Whether two videos have the same events, in the same order."""
+    return torch.equal(first.segments, second.segments) and torch.equal(first.labels, second.labels)

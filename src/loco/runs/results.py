@@ -249,8 +249,8 @@ def write_results(
     """metrics.json and predictions.json in a run's folder; says where mAP is lost."""
     detailed = detailed_metrics(module.detections, videos, module.class_names)
     headline = {name: json_number(value) for name, value in metrics.items()}
-    write_json(output / "metrics.json", headline | detailed)
     write_json(output / "predictions.json", predictions_json(module.detections, module.class_names))
+    write_json(output / "metrics.json", headline | detailed)  # the last one says: finished
     show(diagnosis_table(detailed["diagnosis"]))
     print(mistakes_line(detailed["diagnosis"]))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,12 @@ class RunFolder:
         """The annotations that the run was tested against."""
         if self.data.annotations_path is None:
             raise AnnotationError(f"{self.path}: the run's config names no annotation file")
-        return read_annotations(self.data.annotations_path, self._class_names)
+        path, names = self.data.annotations_path, self._class_names
+        try:
+            changed = path.stat().st_mtime_ns
+        except OSError:  # reading it says why
+            changed = 0
+        return _annotations(path, None if names is None else tuple(names), changed)
 
     @cached_property
     def _class_names(self) -> list[str] | None:
@@ -147,6 +152,12 @@ class RunFolder:
         """The trained module: the best checkpoint, or the last one where there is no best."""
         best = self.path / "checkpoints" / "best.ckpt"
         return load_module(best if best.is_file() else self.path, self.trust)
+
+
+@lru_cache(maxsize=8)
+def _annotations(path: Path, names: tuple[str, ...] | None, changed: int) -> Annotations:
+    """What runs that are read together share, as it was at a time in nanoseconds."""
+    return read_annotations(path, names)
 
 
 def _read_json(path: Path) -> Any:

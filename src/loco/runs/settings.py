@@ -22,8 +22,10 @@ from loco.runs.trusted import refuse_interpolations
 
 # settings that may differ between a finished job and the one that would repeat it
 INCIDENTAL = (
-    "output_dir", "ckpt_path", "resume_sweep", "reuse", "callbacks", "logger", "csv_log", "report",
+    "output_dir", "ckpt_path", "resume_sweep", "reuse", "logger", "csv_log", "report",
 )  # fmt: skip
+# of the callbacks, what shows or writes; the others, such as the average of the weights, matter
+SHOWING = re.compile(r"callbacks\.((progress|summary|report)(\.|$)|\w+\.dirpath$)")
 # groups that a model may take
 MODEL_GROUPS = ("attention", "correspondence")
 # where parts stood before 0.2.0
@@ -281,4 +283,5 @@ def flat(config: Any, resolve: bool = True) -> dict[str, Any]:
         OmegaConf.to_container(config, resolve=resolve) if OmegaConf.is_config(config) else config
     )
     assert isinstance(plain, dict)
-    return dict(walk({k: v for k, v in plain.items() if k not in INCIDENTAL}, ""))
+    kept = {k: v for k, v in plain.items() if k not in INCIDENTAL}
+    return {key: value for key, value in walk(kept, "") if not SHOWING.match(key)}

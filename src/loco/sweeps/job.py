@@ -42,6 +42,9 @@ def sweep_job(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     def wrapped(config: DictConfig) -> float | None:
         hydra = HydraConfig.get()
         if hydra.mode != RunMode.MULTIRUN:
+            for key in ("reuse", "resume_sweep"):
+                if config.get(key):
+                    raise LocoError(f"{key}={config[key]}: is for a sweep, which -m starts")
             main(config)
             return None
         folder = Path(hydra.runtime.output_dir)

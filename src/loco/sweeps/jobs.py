@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import OmegaConf
 
+from loco.errors import LocoError
 from loco.runs.jobs import RESULTS, Status, overrides_of, status
 from loco.runs.logs import read_log
 from loco.runs.settings import flat, load_yaml
@@ -40,8 +42,11 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Its whole configuration by dotted key, and its choices of groups by group."""
         notes = self.folder / ".hydra"
-        choices = load_yaml(notes / "hydra.yaml").hydra.runtime.choices
-        return flat(load_yaml(notes / "config.yaml"), resolve=False) | dict(choices)
+        choices = OmegaConf.select(load_yaml(notes / "hydra.yaml"), "hydra.runtime.choices")
+        config = load_yaml(notes / "config.yaml")
+        if choices is None or not OmegaConf.is_dict(config):
+            raise LocoError(f"{notes}: expected what Hydra notes of a job")
+        return flat(config, resolve=False) | dict(choices)
 
     @cached_property
     def seed(self) -> str:
@@ -52,7 +57,7 @@ class Job:
         """The numbers that it left; NaN for null."""
         for name in RESULTS:
             if (self.folder / name).is_file():
-                content = json.loads((self.folder / name).read_text(encoding="utf-8"))
+                content = _read_results(self.folder / name)
                 numbers = {k: math.nan if v is None else v for k, v in content.items()}
                 return {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}
         return {}
@@ -68,12 +73,20 @@ class Job:
         return last | {f"max {name}": highest(curve.values) for name, curve in curves.items()}
 
     @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What its last start noted (`loco.runs.provenance`); empty where nothing is noted."""
+        try:
+            content = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
+            return dict(content["starts"][-1])
+        except (OSError, ValueError, KeyError, IndexError, TypeError):
+            return {}
+
+    @cached_property
     def cost(self) -> dict[str, float]:
         """What its training took (`loco.runs.cost.training_cost`); empty where nothing is noted."""
         try:
-            content = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
-            return {name: float(value) for name, value in content["starts"][-1]["cost"].items()}
-        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+            return {name: float(value) for name, value in self.provenance["cost"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
             return {}
 
     def result(self, name: str) -> float:
@@ -86,6 +99,16 @@ class Job:
     def value(self, key: str) -> str:
         """A setting, whether an override or a default; the same text for the same value."""
         return plain_text(self.overrides.get(key, self.settings.get(key, MISSING)))
+
+
+def _read_results(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise LocoError(f"{path}: expected JSON, got: {error}") from None
+    if not isinstance(content, dict):
+        raise LocoError(f"{path}: expected numbers by name, got {str(content)[:40]}")
+    return content
 
 
 def highest(values: np.ndarray) -> float:

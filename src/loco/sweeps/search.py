@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from loco.errors import LocoError, SettingError
+from loco.errors import LocoError, SettingError, listed
 from loco.files import write_text
 from loco.runs.entry import readable
 from loco.runs.jobs import FAILED
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 STUDY = "study.db"
 WARM_TRIALS, WARM_EPOCHS = 5, 2
 """Trials that are never pruned, since there is nothing to compare with, and epochs likewise."""
+WORDS = "words"
+"""Where a study keeps the words that it was started with."""
 _trials: list[Trial] = []
 """The trial that is under way in this process, for its callback."""
 
@@ -117,9 +119,10 @@ def search(
         compose: the configuration that words make.
 
     Raises:
-        LocoError: the first trials fail, all of them.
+        LocoError: the folder's search is one of other words; or the first trials fail, all of them.
     """
     fixed, searched = split_words(words)
+    _check_words(study, folder, words)
     while len(done(study, folder)) < trials:
         trial = study.ask()
         own = {key: suggest(trial, key, override) for key, override in searched.items()}
@@ -143,6 +146,22 @@ def search(
                 raise LocoError(f"the first trials failed, the last: {readable(error)}") from error
         finally:
             _trials.clear()
+
+
+def _check_words(study: optuna.Study, folder: Path, words: Sequence[str]) -> None:
+    """Note what a search is of, or see that it is what it was: its trials are compared."""
+    now = sorted(words)
+    then = study.user_attrs.get(WORDS, now)
+    if then != now:
+        told = [f"{what} {listed(of, 5)}" for what, of in (
+            ("without", [word for word in then if word not in now]),
+            ("with", [word for word in now if word not in then]),
+        ) if of]  # fmt: skip
+        raise LocoError(
+            f"{folder}: holds the trials of another search; this one is {' and '.join(told)}. Give "
+            "the same words, or another --folder"
+        )
+    study.set_user_attr(WORDS, now)
 
 
 def trial_folder(folder: Path, number: int) -> Path:

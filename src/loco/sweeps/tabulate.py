@@ -111,7 +111,8 @@ def make_rows(jobs: Sequence[Job], by: Sequence[str] = ()) -> list[Row]:
         by: more settings to group by.
 
     Raises:
-        LocoError: two jobs of a row have the same seed and differ in something else.
+        LocoError: two jobs of a row differ in more than the seed, were of other data, or have the
+            same seed and other results.
     """
     keys = dict.fromkeys(key for job in jobs for key in job.overrides if key not in UNNAMED)
     keys = {k: None for k in keys if k != "seed" and len({job.value(k) for job in jobs}) > 1}
@@ -125,30 +126,51 @@ def make_rows(jobs: Sequence[Job], by: Sequence[str] = ()) -> list[Row]:
         row = Row(dict(zip(keys, label, strict=True)))
         for same in seeds.values():
             if finished := [job for job in same if job.status == "finished"]:
-                _check_same(finished)
                 row.finished.append(finished[-1])
+                _check_same(finished[-1], finished)
             elif any(job.status == "failed" for job in same):
                 row.failed += 1
             else:
                 row.unfinished += 1
+        if row.finished:
+            _check_same(row.finished[0], row.finished)
         rows.append(row)
     return rows
 
 
-def _check_same(jobs: Sequence[Job]) -> None:
+def _check_same(first: Job, others: Sequence[Job]) -> None:
     """Refuse to take jobs for repetitions of one another that are not."""
-    first = jobs[0]
-    for other in jobs[1:]:
-        differing = [
-            key
-            for key in sorted(first.settings.keys() | other.settings.keys())
-            if key not in INCIDENTAL and first.settings.get(key) != other.settings.get(key)
-        ]
-        if differing:
+    for other in others:
+        what = "row and seed" if first.seed == other.seed else "row"
+        both = f"{first.folder} and {other.folder} would be the same {what}, but"
+        if differing := _differing(first, other):
             raise LocoError(
-                f"{first.folder} and {other.folder} would be the same row and seed, but differ "
-                f"in {', '.join(differing)}; --by {differing[0]} makes them rows of their own"
+                f"{both} differ in {', '.join(differing)}; --by {differing[0]} makes them rows of "
+                "their own"
             )
+        data = [job.provenance.get("data") for job in (first, other)]
+        if None not in data and data[0] != data[1]:
+            raise LocoError(
+                f"{both} are of different data, by what their provenance.json notes; --by "
+                "data.root makes them rows of their own if that tells them apart"
+            )
+        # as text, since no NaN equals another
+        if first.seed == other.seed and str(first.results) != str(other.results):
+            raise LocoError(f"{both} have different results; leave one of them out")
+
+
+def _differing(first: Job, other: Job) -> list[str]:
+    """The settings in which jobs differ, beside the seed and where their data lies."""
+    ours, theirs = first.settings, other.settings
+    skipped = {*INCIDENTAL, *UNNAMED, "seed"}
+    differing = [
+        key
+        for key in sorted(ours.keys() | theirs.keys())
+        if key not in skipped and ours.get(key) != theirs.get(key)
+    ]
+    # of a repeated test, the net
+    tested = [job.provenance.get("checkpoint") for job in (first, other)]
+    return ["ckpt_path", *differing] if tested[0] != tested[1] else differing
 
 
 def columns_of(
