@@ -7,7 +7,7 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +34,24 @@ class Augmentation(Protocol):
     def __call__(
         self, sample: Sample, donors: Donors, random: np.random.Generator, grid: TimeGrid
     ) -> Sample: ...
+
+
+def check_augmentations(augment: Mapping[str, Augmentation | None], modality: str) -> None:
+    """Refuse what is no function, or needs both modalities where a data set reads one.
+
+    Raises:
+        ValueError: names it.
+    """
+    for name, part in augment.items():
+        if part is not None and not callable(part):  # Hydra's own idea of an object of a dataclass
+            raise ValueError(
+                f"augment.{name}: expected a function, or an object of a class that is no dataclass"
+            )
+        if modality != "both" and getattr(part, "needs_both", False):
+            raise ValueError(
+                f"augment.{name} changes one modality and leaves the other, of which "
+                f"modality={modality!r} has only one: take modality='both', or no {name}"
+            )
 
 
 def steps_inside(segments: np.ndarray, grid: TimeGrid, num_steps: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import distributed
 from torch.utils.data import DataLoader
 
 from loco.data.annotations import SUBSETS, Annotations, Video, read_annotations
-from loco.data.augmentation import Augmentation
+from loco.data.augmentation import Augmentation, check_augmentations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.extraction import Extraction, read_extraction
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
@@ -126,18 +126,7 @@ class AVDataModule(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.crop = RandomCrop(max_length, ratio, seed)
         self.augment = [part for part in (augment or {}).values() if part is not None]
-        if not all(map(callable, self.augment)):  # Hydra's own idea of an object of a dataclass
-            raise ValueError(
-                "augment takes functions, and objects of classes that are no dataclass"
-            )
-        lame = [
-            name for name, part in (augment or {}).items() if getattr(part, "needs_both", False)
-        ]
-        if modality != "both" and lame:
-            raise ValueError(
-                f"augment.{lame[0]} changes one modality and leaves the other, of which "
-                f"modality={modality!r} has only one: take modality='both', or no {lame[0]}"
-            )
+        check_augmentations(augment or {}, modality)
         self.missing = missing
         self.modality = modality
         self.check = check

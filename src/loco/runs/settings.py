@@ -111,6 +111,12 @@ def only_used_groups(config: DictConfig) -> DictConfig:
             raise SettingError(
                 f"{word}: {name} takes no {group}, so this would change nothing; leave it out"
             )
+        if _sets_what_was_left_out(group):
+            name = str(model.get("_target_")).rpartition(".")[2]
+            raise SettingError(
+                f"{name} takes no {group}, which a part or an experiment sets here, so this would "
+                "change nothing; leave it out"
+            )
     config = config.copy()
     with open_dict(config):
         for group in unused:
@@ -128,6 +134,11 @@ def _choice(group: str) -> str:
     words = OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task))
     found = [str(w.input_line) for w in words if re.split(r"[.@]", w.key_or_group)[0] == group]
     return found[-1] if found else ""
+
+
+def _sets_what_was_left_out(group: str) -> bool:
+    """Whether values stand in a group although no option of it was chosen: `part=without_lcc`."""
+    return HydraConfig.initialized() and HydraConfig.get().runtime.choices.get(group) is None
 
 
 def _wrong_switches(config: DictConfig) -> Iterator[tuple[str, Any]]:
