@@ -1,9 +1,10 @@
-"""Files are replaced whole or not at all; what cannot be written is told in a line."""
+"""Files are replaced whole or not at all, what cannot be written is told in a line; CSV cells."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,19 @@ def write_text(path: str | Path, text: str, shared: bool = False) -> None:
     """Write UTF-8, see `replacing`."""
     with replacing(path, shared) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def csv_cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: what begins like one gets a `'` in front.
+
+    So does what begins with such a `'` already, so that one can always be taken off again. Ids
+    such as `-0nqfRcnAYE`, letters and digits behind a sign, stay: they can call nothing.
+    """
+    if re.fullmatch(r"[-+][\w.-]*", text) or not re.match(r"'*[=+\-@＝＋－＠\t\r\n]", text):
+        return text
+    return f"'{text}"
+
+
+def csv_text_of(cell: str) -> str:
+    """The text that `csv_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and csv_cell(cell[1:]) == cell else cell

@@ -21,13 +21,15 @@ def test_a_bad_film_is_left_out_and_named(
         write_clip(clips / f"{name}.mp4", FLASH)
     (clips / "diary.mp4").write_text("hello")
     marks = tmp_path / "marks.csv"
-    rows = [f"{video},0.5,1.5,dog\n" for video in ("a", "b", "diary")]
+    rows = [f"{video},0.5,1.5,dog\n" for video in ("a", "b", "diary")] + ["a,1.5,2.3,dog\n"]
     marks.write_text("video,start,end,label\n" + "".join(rows))
     out = tmp_path / "new" / "annotations.json"
     words = [str(marks), "--videos", str(clips), "--out", str(out)]
     with pytest.raises(IncompleteError, match=r"their marks:\n  .*diary\.mp4: not a video"):
         main(words)
-    assert "3 videos" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "3 videos" in told
+    assert "1 event ended up to 0.5 s behind their video: cut at its end" in told
     assert set(json.loads(out.read_text())["database"]) == {"a", "b", "c"}
     with pytest.raises(LocoError, match="there already; --overwrite"):
         main(words)

@@ -44,6 +44,52 @@ def test_an_elan_document_names_its_media(tmp_path: Path) -> None:
     assert {mark.label for mark in read_marks(path)} == set(NAMES)  # the tier's name
 
 
+def test_an_elan_document_may_begin_within_its_film(tmp_path: Path) -> None:
+    """`TIME_ORIGIN`: the film's 2.5 s are the document's 0."""
+    text = elan_text(EVENTS, NAMES).replace(
+        'TIME_UNITS="milliseconds" />',
+        'TIME_UNITS="milliseconds"><MEDIA_DESCRIPTOR MEDIA_URL="v1.mp4" TIME_ORIGIN="2500" />'
+        "</HEADER>",
+    )
+    path = tmp_path / "v1.eaf"
+    path.write_text(text, encoding="utf-8")
+    moved = [mark._replace(start=mark.start + 2.5, end=mark.end + 2.5) for mark in MARKS]
+    assert sorted(read_marks(path)) == moved
+
+
+def test_labels_of_a_table_are_kept_as_they_are(tmp_path: Path) -> None:
+    """Numbers in brackets that are no score of ours, quoted line breaks, our guarded cells."""
+    path = tmp_path / "x.csv"
+    rows = ['v,0,1,speaker (5.1)', 'v,1,2,speaker (7.1) (0.50)', 'v,2,3,"dog\nbarking"',
+            "'@home,3,4,'-foo bar"]  # fmt: skip
+    path.write_bytes(("video,start,end,label\r\n" + "\r\n".join(rows)).encode())
+    marks = read_marks(path)
+    assert [mark.label for mark in marks] == [
+        "speaker (5.1)", "speaker (7.1)", "dog barking", "-foo bar",
+    ]  # fmt: skip
+    assert marks[-1].video == "@home"
+    path.write_text("video,start,end,label\nv,0,1,a\nv,0,x,b\n")
+    with pytest.raises(AnnotationError, match="line 3: expected seconds"):
+        read_marks(path)
+
+
+def test_boxes_of_a_via_project(tmp_path: Path) -> None:
+    """Each box that is ticked is an event; a segment without any value is told."""
+    project: dict[str, Any] = {
+        "attribute": {"1": {"aname": "what", "type": 2, "options": {"a": "dog", "b": "rain"}}},
+        "file": {"7": {"fname": "v1.mp4"}},
+        "view": {"3": {"fid_list": ["7"]}},
+        "metadata": {"m": {"vid": "3", "z": [0.5, 2.25], "xy": [], "av": {"1": "a,b"}}},
+    }
+    path = tmp_path / "project.json"
+    path.write_text(json.dumps(project))
+    assert [mark.label for mark in read_marks(path)] == ["dog", "rain"]
+    project["metadata"]["m"]["av"] = {}
+    path.write_text(json.dumps(project))
+    with pytest.raises(AnnotationError, match=r"\[0.5, 2.25\] s: expected a label"):
+        read_marks(path)
+
+
 def test_a_via_project(tmp_path: Path) -> None:
     project: dict[str, Any] = {
         "attribute": {
@@ -104,7 +150,11 @@ def test_what_is_wrong_is_told(name: str, text: str, told: str, tmp_path: Path) 
 def test_events_that_cannot_be() -> None:
     with pytest.raises(AnnotationError, match="'v9': has events, but is no video here"):
         annotation_file([Mark("v9", 0, 1, "x")], {"v1": 5.0})
-    with pytest.raises(AnnotationError, match="ends at 9 s, the video at 5 s"):
-        annotation_file([Mark("v1", 0, 9, "x")], {"v1": 5.0})
+    for start, end in ((0, 9), (5.1, 5.4), (5, 5.4)):
+        told = f"from {start:g} to {end:g} s, the video ends at 5 s"
+        with pytest.raises(AnnotationError, match=told):
+            annotation_file([Mark("v1", start, end, "x")], {"v1": 5.0})
+    content = annotation_file([Mark("v1", 4, 5.4, "x")], {"v1": 5.0})
+    assert content["database"]["v1"]["annotations"][0]["segment"] == [4, 5.0]
     with pytest.raises(ValueError, match="three parts"):
         annotation_file([], {}, (0.5, 0.1, 0.1))

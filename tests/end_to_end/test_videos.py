@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,26 @@ def test_a_bad_film_is_named_and_the_others_go_on(
     assert set(written["database"]) == {"v0"}
     with pytest.raises(VideoError, match="not a video that FFmpeg can read"):
         predict(prediction(trained, tmp_path / "none", f"videos={bad}"))
+
+
+def test_only_what_was_asked_for_is_predicted(trained: Path, tmp_path: Path) -> None:
+    """In a folder that has another film's features already; a hidden film is one as well."""
+    clips = trained / "clips"
+    hidden = shutil.copyfile(clips / "v1.mp4", tmp_path / ".hidden.mp4")
+    for name, film in (("v0", clips / "v0.mp4"), (".hidden", hidden)):
+        found = predict(
+            prediction(trained, tmp_path / "out", f"videos={film}", "formats=[html,json]")
+        )
+        assert set(found) == {name}
+        written = json.loads((tmp_path / "out/predictions.json").read_text())
+        assert set(written["database"]) == {name}
+    bad = tmp_path / "diary.mp4"
+    bad.write_text("hello")
+    (tmp_path / "out/predictions.json").unlink()
+    with pytest.raises(IncompleteError):  # the other's features are there from before
+        predict(prediction(trained, tmp_path / "out", f"videos=[{bad},{clips}/v0.mp4]"))
+    written = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert set(written["database"]) == {"v0"}
 
 
 def test_a_device_that_there_is_not(trained: Path, tmp_path: Path) -> None:

@@ -6,17 +6,19 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hydra.utils import instantiate
 
 from helpers import Composer, compose_config
+from loco.detection.decoding import Decoding
 from loco.detectors.loco.detector import LoCo
 from loco.errors import SettingError
 from loco.evaluation.metrics import DetectionMAP
 from loco.runs.checkpoints import load_module
-from loco.runs.decoding_choice import check_choice, choose_decoding
+from loco.runs.decoding_choice import _keep, check_choice, choose_decoding
 from loco.runs.evaluate import evaluate
 from loco.runs.logs import read_log
 from loco.runs.train import train
@@ -44,6 +46,18 @@ def test_it_is_the_best_of_all_that_were_tried(
     assert len(expected) == 1 + 4
     best = written["tried"][expected.index(max(expected))]
     assert written["chosen"] == {name: best[name] for name in choice}
+
+
+def test_a_checkpoint_without_a_decoding_gets_a_whole_one(tmp_path: Path) -> None:
+    """Of a model of one's own, whose settings leave it to the default."""
+    file = tmp_path / "best.ckpt"
+    kept: dict[str, Any] = {"model": {"dim": 8}, "data": {}, "class_names": []}
+    kept |= {"visual_channels": 1, "audio_channels": 1}
+    torch.save({"hyper_parameters": kept, "state_dict": {}, "epoch": 0, "global_step": 0}, file)
+    _keep(file, Decoding(max_segments=7), {"sigma": 0.3})
+    model = torch.load(file, weights_only=True)["hyper_parameters"]["model"]
+    assert model["dim"] == 8
+    assert instantiate(model["decoding"]) == Decoding(max_segments=7, sigma=0.3)
 
 
 @pytest.mark.slow

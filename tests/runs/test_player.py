@@ -17,7 +17,7 @@ import torch
 
 from clips import av, brightness, flash, steady, tone, turn, write_clip
 from helpers import count, open_page
-from loco.errors import OutputError
+from loco.errors import OutputError, VideoError
 from loco.runs.player import write_captioned, write_page
 from loco.structures import Events
 from loco.video.container import probe
@@ -58,6 +58,19 @@ def data_of(page: Path) -> dict[str, Any]:
     assert text is not None
     content: dict[str, Any] = json.loads(text[1])
     return content
+
+
+def test_a_film_is_not_replaced_by_what_is_made_of_it(
+    films: dict[str, Path], tmp_path: Path
+) -> None:
+    """Where films lie in a folder that is called as those of copies are."""
+    for folder, write in (("films", write_page), ("mp4", write_captioned)):
+        (tmp_path / folder).mkdir()
+        film = shutil.copyfile(films["old"], tmp_path / folder / "old.mp4")
+        before = film.read_bytes()
+        with pytest.raises(VideoError, match=r"its copy would take its place"):
+            write(tmp_path, {"old": film}, {"old": EVENTS}, NAMES)
+        assert film.read_bytes() == before
 
 
 def test_what_browsers_play(films: dict[str, Path]) -> None:

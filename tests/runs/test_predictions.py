@@ -135,6 +135,10 @@ def test_tables_and_pickles_that_are_none(tmp_path: Path) -> None:
     for name, text, told in (
         ("a.csv", "x,y\n1,2\n", "expected the columns"),
         ("b.csv", "video,start,end,label_id,score\none,a,2,0,1\n", "video 'one': [line 2].start"),
+        ("e.csv", "video,start,end,label_id,score\none,0,2,1.7,1\n", ".label_id: expected a whole"),
+        ("f.csv", "video,start,end,label_id,score\none,0,2,nan,1\n", ".label_id: expected a whole"),
+        ("g.csv", "video,start,end,label_id,score\none,0,2,inf,1\n", ".label_id: expected a whole"),
+        ("h.csv", f'video,start,end,label,score\none,0,2,"{"x" * 140_000}', "field larger than"),
         ("c.csv", "", "got nothing"),
         ("d.pkl", "", "a pickle can run anybody's code"),
     ):

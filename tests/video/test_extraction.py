@@ -234,11 +234,12 @@ def test_bad_films_are_told_and_the_others_go_on(films: dict[str, Path], tmp_pat
     short = write_clip(tmp_path / "short.mp4", times=steady(0.8), sound=tone(0, 0.8))
     given = {
         "v0": films["v0"], "text": tmp_path / "text.mp4", "mute": mute, "short": short,
-        "no..id": films["v1"],
+        "no..id": films["v1"], "x" * 245: films["v1"],
     }  # fmt: skip
     summary = extract_videos(given, tmp_path / "features", extractor())
     assert summary.made == ["v0"]
-    assert set(summary.failed) == {"text", "mute", "short", "no..id"}
+    assert set(summary.failed) == {"text", "mute", "short", "no..id", "x" * 245}
+    assert "too long for a file's name" in summary.failed["x" * 245]
     assert all(str(given[name]) in told for name, told in summary.failed.items())
     assert "0.80 s long, expected at least one window of 0.96 s" in summary.failed["short"]
     assert "on_no_audio=silence" in summary.failed["mute"]

@@ -177,6 +177,20 @@ def test_a_shortened_file(name: str, options: dict[str, str], tmp_path: Path) ->
     assert 2 * RATE < len(wave) < 5.5 * RATE
 
 
+@pytest.mark.parametrize("name", ["x.mkv", "x.mp4"])
+def test_a_clock_that_begins_late(name: str, tmp_path: Path) -> None:
+    """Matroska's header says when a film ends, others how long it is: four seconds."""
+    path = write_clip(
+        tmp_path / name, times=[time + 10 for time in steady(4)], sound=tone(1, 4),
+        sound_from=10.0, time_base=Fraction(1, 1000),
+    )  # fmt: skip
+    assert probe(path).duration == pytest.approx(4, abs=0.15)
+    reader = VideoReader(path)
+    assert len(list(reader.pictures(FPS))) == pytest.approx(4 * FPS, abs=2)
+    assert reader.duration == pytest.approx(4, abs=0.1)
+    assert not reader.warnings
+
+
 def test_a_damaged_file(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (150, 48, 64, 3), dtype=np.uint8)
     path = write_clip(

@@ -92,6 +92,14 @@ def test_films_and_annotations(tmp_path: Path) -> None:
     assert len(sources) == 5
 
 
+def test_films_of_another_seed_are_not_described_anew(tmp_path: Path) -> None:
+    make_world(tmp_path, (1, 0, 0, 0))
+    noted = (tmp_path / "annotations.json").read_bytes()
+    with pytest.raises(ValueError, match=r"train_0000\.mp4: there already, and shows"):
+        make_world(tmp_path, (1, 0, 0, 0), seed=1)
+    assert (tmp_path / "annotations.json").read_bytes() == noted
+
+
 def test_numbers_are_checked(tmp_path: Path) -> None:
     for counts, seed in (((1, 1), 0), ((0, 0, 0, 0), 0), ((1, 1, 1, -1), 0), ((1, 1, 1, 1), -1)):
         with pytest.raises(ValueError, match="expected the films of"):

@@ -22,8 +22,8 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     args = _parser().parse_args(arguments)
 
-    from loco.data.importing import annotation_file, read_marks
-    from loco.runs.results import write_json
+    from loco.data.importing import CUT, annotation_file, read_marks
+    from loco.runs.results import counted, write_json
     from loco.video.container import probe
     from loco.video.sources import find_videos
 
@@ -47,6 +47,8 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         raise LocoError(str(error)) from None
     write_json(args.out, content)
+    if cut := sum(mark.end > durations[mark.video] for mark in marks):
+        print(f"{counted(cut, 'event')} ended up to {CUT:g} s behind their video: cut at its end")
     subsets = Counter(video["subset"] for video in content["database"].values())
     shown = ", ".join(f"{name} {count}" for name, count in subsets.items())
     print(f"{args.out}: {len(durations)} videos ({shown}), {len(marks)} events of "

@@ -135,6 +135,8 @@ class AVDataModule(lightning.LightningDataModule):
         self.predict_split = predict_split
         self.pool_batches = pool_batches
         self.known_classes = None if class_names is None else list(class_names)
+        self.predict_videos: Sequence[str] | None = None
+        """Ids to predict where no split says which; None is all whose files are there."""
         self.seed = seed
         self.pin_memory = pin_memory
         self.task = task
@@ -254,7 +256,7 @@ class AVDataModule(lightning.LightningDataModule):
 
     def _video_ids(self, stage: Stage, store: FeatureStore) -> list[str]:
         if stage == "predict" and self.predict_split is None:
-            found = store.find_videos()
+            found = list(self.predict_videos or store.find_videos())
             if not found:
                 pattern = self.layout.patterns[0]
                 inside = self.root / "features"

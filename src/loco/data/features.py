@@ -17,6 +17,7 @@ import numpy as np
 
 from loco.data.headers import DTYPES, UNREADABLE, Header, read_header
 from loco.errors import FeatureError, check_number
+from loco.files import MAX_NAME_BYTES
 from loco.structures import TimeGrid
 
 _THREADS = 8  # hides the latency of a network file system
@@ -132,14 +133,20 @@ class FeatureStore:
         """The file of a video for a pattern.
 
         Raises:
-            FeatureError: the id could lead out of the folder.
+            FeatureError: the id could lead out of the folder, or makes too long a name.
         """
         if not is_file_name(video_id):
             raise FeatureError(
                 f"video {video_id!r}: an id that names files must be without "
                 "path separators, '..' and control characters"
             )
-        return self.root / pattern.replace("{id}", video_id)
+        name = pattern.replace("{id}", video_id)
+        if max(len(part.encode()) for part in PurePosixPath(name).parts) > MAX_NAME_BYTES:
+            raise FeatureError(
+                f"video {video_id!r}: {name} is too long for a file's name, by file systems that "
+                f"take {MAX_NAME_BYTES} bytes"
+            )
+        return self.root / name
 
     def find_videos(self) -> list[str]:
         """Ids of the videos whose first visual file is there, sorted; hidden files are none."""

@@ -6,6 +6,7 @@ ELAN documents (.eaf), Audacity label tracks (.txt), VIA 3 projects (.json) and 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -18,9 +19,14 @@ from xml.etree import ElementTree
 import numpy as np
 
 from loco.errors import AnnotationError
+from loco.files import csv_text_of
 
-SCORE = re.compile(r" \(\d\.\d+\)$")
+SCORE = re.compile(r" \((0\.\d\d|1\.00)\)$")
 """What our own exports put behind a label."""
+
+
+CUT = 0.5
+"""Seconds by which an event may end behind its video, where it is cut."""
 
 
 class Mark(NamedTuple):
@@ -82,10 +88,11 @@ def annotation_file(
         if mark.video not in durations:
             known = ", ".join(sorted(durations)[:3])
             raise AnnotationError(f"{mark.video!r}: has events, but is no video here ({known}, …)")
-        if mark.end > durations[mark.video] + 0.5:
+        end = durations[mark.video]
+        if mark.end > end + CUT or mark.start >= end:
             raise AnnotationError(
-                f"{mark.video!r}: {mark.label!r} ends at {mark.end:g} s, the video at "
-                f"{durations[mark.video]:g} s"
+                f"{mark.video!r}: {mark.label!r} is from {mark.start:g} to {mark.end:g} s, the "
+                f"video ends at {end:g} s"
             )
     labels = sorted({mark.label for mark in marks})
     names = sorted(durations)
@@ -129,12 +136,17 @@ def _checked(mark: Mark, path: Path) -> Mark:
 
 
 def _elan(text: str, path: Path) -> Iterator[Mark]:
-    """The label is an annotation's text, or its tier's name where it has none."""
+    """The label is an annotation's text, or its tier's name where it has none.
+
+    `TIME_ORIGIN`, in milliseconds, is where in the film the document's time 0 is.
+    """
     root = ElementTree.fromstring(text)
-    media = [element.get("MEDIA_URL") or "" for element in root.iter("MEDIA_DESCRIPTOR")]
-    video = Path(unquote(media[0])).stem if media and media[0] else path.stem
+    media = root.find(".//MEDIA_DESCRIPTOR")
+    address = "" if media is None else media.get("MEDIA_URL") or ""
+    video = Path(unquote(address)).stem if address else path.stem
+    origin = float("0" if media is None else media.get("TIME_ORIGIN") or "0")
     times = {
-        slot.get("TIME_SLOT_ID"): float(slot.get("TIME_VALUE") or "nan") / 1000
+        slot.get("TIME_SLOT_ID"): (float(slot.get("TIME_VALUE") or "nan") + origin) / 1000
         for slot in root.iter("TIME_SLOT")
     }
     for tier in root.iter("TIER"):
@@ -156,14 +168,14 @@ def _audacity(text: str, path: Path) -> Iterator[Mark]:
 
 def _table(text: str, path: Path) -> Iterator[Mark]:
     """Columns video, start, end and label, in any order, also as our own exports have them."""
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.DictReader(io.StringIO(text, newline=""))
     missing = {"video", "start", "end", "label"} - set(rows.fieldnames or ())
     if missing:
         raise ValueError(f"expected columns video, start, end and label; no {', '.join(missing)}")
-    for number, row in enumerate(rows, 2):
-        start, end = (_number(row[key], number) for key in ("start", "end"))
-        yield Mark(Path(row["video"]).stem if "/" in row["video"] else row["video"], start, end,
-                   row["label"] or "")  # fmt: skip
+    for row in rows:
+        start, end = (_number(row[key], rows.line_num) for key in ("start", "end"))
+        video, label = (csv_text_of(row[key] or "") for key in ("video", "label"))
+        yield Mark(Path(video).stem if "/" in video else video, start, end, label)
 
 
 def _via(text: str, path: Path) -> Iterator[Mark]:
@@ -174,9 +186,16 @@ def _via(text: str, path: Path) -> Iterator[Mark]:
             continue
         view = project["view"][mark["vid"]]
         video = Path(project["file"][str(view["fid_list"][0])]["fname"]).stem
+        start, end = map(float, mark["z"])
         for attribute, value in mark["av"].items():
-            options = project["attribute"][attribute].get("options") or {}
-            yield Mark(video, float(mark["z"][0]), float(mark["z"][1]), options.get(value, value))
+            kind = project["attribute"][attribute]
+            options = kind.get("options") or {}
+            # of boxes to tick, the numbers of those that are ticked
+            values = value.split(",") if str(kind.get("type")) == "2" else [value]
+            for one in values:
+                yield Mark(video, start, end, options.get(one, one))
+        if not mark["av"]:
+            yield Mark(video, start, end, "")
 
 
 def _number(text: str | None, line: int) -> float:

@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,20 +102,22 @@ def choose_decoding(
     chosen = settings[best]
     detector.decoding = replace(given, **chosen)
     write_text(output / FILE, json.dumps({"chosen": chosen, "tried": tried}, indent=1) + "\n")
-    _keep(output / "checkpoints" / "best.ckpt", chosen)
+    _keep(output / "checkpoints" / "best.ckpt", detector.decoding, chosen)
     shown = ", ".join(f"{name} {value:g}" for name, value in chosen.items())
     gain = 100 * (tried[best]["val/mAP"] - tried[0]["val/mAP"])
     log.info("decoding: %s chosen on validation (mAP %+.2f there)", shown, gain)
     return f"; decoding with {shown}, chosen on validation"
 
 
-def _keep(file: Path, chosen: Mapping[str, float]) -> None:
+def _keep(file: Path, decoding: Any, chosen: Mapping[str, float]) -> None:
     """Let a checkpoint's model have what was chosen."""
     if not file.is_file():
         return
     checkpoint = load_checkpoint(file)
     model = checkpoint["hyper_parameters"]["model"]
-    model["decoding"] = {**model.get("decoding", {}), **chosen}
+    kind = type(decoding)  # of a model whose settings leave it to the default
+    whole = {"_target_": f"{kind.__module__}.{kind.__qualname__}", **asdict(decoding)}
+    model["decoding"] = {**(model.get("decoding") or whole), **chosen}
     AtomicCheckpointIO().save_checkpoint(checkpoint, file)
 
 

@@ -157,7 +157,7 @@ def extract_for_checkpoint(
     extractor.to(config.device)
     root = Path(config.output_dir) / "features"
     summary = run_extraction(config, videos_of_config(config), root, extractor, plain)
-    if not summary.made:
+    if not summary.made and not summary.kept:
         tell_failed(summary)
     return root, extractor, summary
 

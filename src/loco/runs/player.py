@@ -74,8 +74,15 @@ def write_captioned(
     for video_id, events in sorted(detections.items()):
         captions = _Captions(cues(events, class_names))
         file = films[video_id]
+        _refuse_to_replace(file, target / f"{video_id}.mp4")
         encode(file, target / f"{video_id}.mp4", probe(file), captions.draw)
     return target
+
+
+def _refuse_to_replace(film: Path, copy: Path) -> None:
+    """Keep a film from being replaced by what is made of it."""
+    if copy.exists() and copy.samefile(film):
+        raise VideoError(f"{film}: its copy would take its place; take another output_dir")
 
 
 def _for_browsers(film: Path, copy: Path) -> tuple[Path, str]:
@@ -84,6 +91,7 @@ def _for_browsers(film: Path, copy: Path) -> tuple[Path, str]:
     how = how_to_play(info, film)
     if how == "as it is":
         return film, ""
+    _refuse_to_replace(film, copy)
     copy.parent.mkdir(parents=True, exist_ok=True)
     held = f"{info.codec} and {info.sound_codec or 'no sound'} in {film.suffix or 'this form'}"
     if how == "remux":

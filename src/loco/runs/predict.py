@@ -56,9 +56,10 @@ def predict(config: DictConfig) -> dict[str, Events]:
     trust = list(config.trust or ())
     module = load_module(file, trust)
     failed: dict[str, str] = {}
+    asked: list[str] | None = None  # all that the folder has
     if config.videos is not None:
         root, extractor, summary = extract_for_checkpoint(config, module, file, trust)
-        failed = summary.failed
+        failed, asked = summary.failed, sorted({*summary.made, *summary.kept})
         config.data.root = str(root)
     kept = {key: module.hparams["data"].get(key) for key in FILE_KEYS}
     settings = merged_data(kept, config.data)
@@ -69,7 +70,7 @@ def predict(config: DictConfig) -> dict[str, Events]:
     else:
         given["layout"] = extractor.layout
     data = AVDataModule(**{"annotations": None, "batch_size": 1} | given)
-    data.known_classes = module.class_names
+    data.known_classes, data.predict_videos = module.class_names, asked
     data.setup("predict")
     check_fits(file, module, data)
     callbacks = build_callbacks(config)

@@ -28,7 +28,7 @@ from loco.data.checked_json import (
     unexpected,
 )
 from loco.errors import PredictionsError
-from loco.runs.streams import csv_text_of
+from loco.files import csv_text_of
 from loco.structures import Events
 
 COLUMNS = ("video-id", "t-start", "t-end", "label", "score")
@@ -131,7 +131,8 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[str, str, Any]]:
             f"{path}: expected the columns video, start, end, score and label or label_id in the "
             f"first line, got {', '.join(table.fieldnames or ['nothing'])}"
         )
-    for cells in table:
+    rows = _csv_cells(table, path)
+    for cells in rows:
         row = {name: csv_text_of(cells[name] or "") for name in there}
         field = f"[line {table.line_num}]"
         try:
@@ -140,13 +141,23 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[str, str, Any]]:
                 "score": _text_number(row["score"], "score"),
             }
             if row.get("label_id"):
-                entry["label_id"] = int(_text_number(row["label_id"], "label_id"))
+                label = _text_number(row["label_id"], "label_id")
+                if not label.is_integer():
+                    raise unexpected(".label_id", "a whole number", row["label_id"])
+                entry["label_id"] = int(label)
         except Wrong as wrong:
             problems.add(f"video {row['video']!r}: {field}{wrong}")
             continue
         if row.get("label"):
             entry["label"] = row["label"]
         yield row["video"], field, entry
+
+
+def _csv_cells(table: csv.DictReader[str], path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from table
+    except csv.Error as error:
+        raise PredictionsError(f"{path}: line {table.line_num}: {error}") from None
 
 
 def _text_number(text: str | None, field: str) -> float:

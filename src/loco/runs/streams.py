@@ -27,22 +27,6 @@ def one_line(text: str) -> str:
     return " ".join(shown(" ".join(text.split())).split())
 
 
-def csv_cell(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: what begins like one gets a `'` in front.
-
-    So does what begins with such a `'` already, so that one can always be taken off again. Ids
-    such as `-0nqfRcnAYE`, letters and digits behind a sign, stay: they can call nothing.
-    """
-    if re.fullmatch(r"[-+][\w.-]*", text) or not re.match(r"'*[=+\-@＝＋－＠\t\r\n]", text):
-        return text
-    return f"'{text}"
-
-
-def csv_text_of(cell: str) -> str:
-    """The text that `csv_cell` made a cell of."""
-    return cell[1:] if cell.startswith("'") and csv_cell(cell[1:]) == cell else cell
-
-
 def replace_unshowable() -> None:
     """Print `?` for what a stream's encoding has not got, rather than ending in an error."""
     for stream in (sys.stdout, sys.stderr):

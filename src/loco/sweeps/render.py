@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from loco.errors import LocoError
-from loco.runs.streams import csv_cell, one_line
+from loco.files import csv_cell
+from loco.runs.streams import one_line
 from loco.sweeps.effects import Effect
 from loco.sweeps.tabulate import Column, Row, Table
 

@@ -89,10 +89,9 @@ def probe(path: str | Path) -> VideoInfo:
     path = Path(path)
     with open_container(path) as container:
         pictures, sound = picture_stream(container, path), sound_stream(container, path)
-        duration = None if container.duration is None else container.duration / 1_000_000
-        rate = pictures.average_rate
+        length, rate = length_of(container), pictures.average_rate
         return VideoInfo(
-            duration, float(rate) if rate else None,
+            None if length is None else float(length), float(rate) if rate else None,
             pictures.codec_context.width, pictures.codec_context.height,
             pictures.codec_context.name, sound and sound.codec_context.name, container.format.name,
         )  # fmt: skip
@@ -134,6 +133,15 @@ def _decodable(stream: Any, path: Path) -> Any:
 def start_of(container: Any) -> Fraction:
     """The time that a film's clock begins with, in seconds: 0 on the film's own timeline."""
     return Fraction(container.start_time or 0, 1_000_000)
+
+
+def length_of(container: Any) -> Fraction | None:
+    """Seconds from a film's start to its end, as its header has them; None where it does not."""
+    if container.duration is None:
+        return None
+    said = Fraction(container.duration, 1_000_000)
+    # Matroska counts from time 0, other forms from the film's start
+    return said - start_of(container) if "matroska" in container.format.name else said
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:

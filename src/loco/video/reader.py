@@ -20,6 +20,7 @@ from torch.nn.functional import interpolate
 from loco.errors import VideoError
 from loco.video.container import (
     import_av,
+    length_of,
     open_container,
     picture_stream,
     sound_stream,
@@ -155,8 +156,7 @@ class VideoReader:
     def _frames(self, container: Any, stream: Any) -> Iterator[Any]:
         """Decoded frames in the order of showing; notes where the container's last packet ends."""
         av = import_av()
-        sound = sound_stream(container, self.path)
-        packets = container.demux([stream] if sound is None else [stream, sound])
+        packets = container.demux()  # of all streams: the longest one says where the film ends
         number, seen, start = 0, Fraction(0), start_of(container)
         self._last_packet = Fraction(0)
         untimed = container.format.name == "avi"  # it says nothing of when frames are shown
@@ -201,7 +201,7 @@ class VideoReader:
             return f"is of {float(now):.2f} s after one of {float(previous):.2f} s"
         if now - (previous or 0) > LONGEST:
             return f"is of {float(now):.1f} s after one of {float(previous or 0):.1f} s"
-        length = Fraction(container.duration or 0, 1_000_000)
+        length = length_of(container) or Fraction(0)
         if previous is not None and length and now > 2 * length + 60:
             return f"is of {float(now):.1f} s in a film of {float(length):.1f} s"
         return ""
@@ -210,8 +210,8 @@ class VideoReader:
         """Whether a film goes on as long as its header says."""
         if stream.duration:
             said = stream.duration * stream.time_base
-        elif container.duration:  # of its longest stream
-            said, end = Fraction(container.duration, 1_000_000), max(end, self._last_packet)
+        elif length := length_of(container):  # of its longest stream
+            said, end = length, max(end, self._last_packet)
         else:
             return
         if said - end > max(SHORT_SECONDS, SHORT_PART * said):

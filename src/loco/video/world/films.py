@@ -9,7 +9,7 @@ root/new/{id}.mp4        films of other seeds, for a prediction
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from fractions import Fraction
@@ -75,7 +75,7 @@ def make_world(
         events and misleading sources among the annotated films.
 
     Raises:
-        ValueError: a number is out of its range.
+        ValueError: a number is out of its range, or the films that are there are of another seed.
     """
     if len(counts) != len(SPLITS) or min(counts) < 0 or not sum(counts) or seed < 0 or workers < 1:
         raise ValueError(
@@ -94,6 +94,9 @@ def make_world(
         path.parent.mkdir(parents=True, exist_ok=True)
         jobs[path] = scene
     todo = {path: scene for path, scene in jobs.items() if not path.is_file()}
+    written = {name: [asdict(source) for source in scene.sources]
+               for (_, name), scene in scenes.items()}  # fmt: skip
+    _check_same_films(root, jobs.keys() - todo.keys(), written)
     if workers == 1:
         for path, scene in todo.items():
             write_film(path, scene)
@@ -112,11 +115,24 @@ def make_world(
         name: _annotation(split, scene, labels) for name, (split, scene) in annotated.items()
     }
     _write(root / "annotations.json", {"database": database})
-    _write(root / "sources.json", {
-        name: [asdict(source) for source in scene.sources] for (_, name), scene in scenes.items()
-    })  # fmt: skip
+    _write(root / "sources.json", written)
     events = sum(source.is_event for source in sources)
     return {"events": events, "misleading": len(sources) - events}
+
+
+def _check_same_films(root: Path, there: Collection[Path], wanted: dict[str, Any]) -> None:
+    """Refuse to annotate films with what others show."""
+    file = root / "sources.json"
+    if not there or not file.is_file():
+        return
+    noted = json.loads(file.read_text(encoding="utf-8"))
+    wanted = json.loads(json.dumps(wanted))
+    for path in sorted(there):
+        if path.stem in noted and noted[path.stem] != wanted[path.stem]:
+            raise ValueError(
+                f"{path}: there already, and shows something else: the films here are of another "
+                "seed; give that one, or another folder"
+            )
 
 
 def _annotation(split: str, scene: Scene, labels: list[int]) -> dict[str, Any]:
