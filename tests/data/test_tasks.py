@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -206,17 +207,47 @@ def test_what_is_seen_and_what_is_heard(root: Path) -> None:
     assert both.class_names == seen.class_names == heard.class_names
     for modality, of_task in (("visual", seen), ("audio", heard)):
         for video_id, of_video in sources.items():
-            expected = sorted((*s[modality], s["label_id"]) for s in of_video if s[modality])
+            late = [s["lag"] if modality == "audio" else 0.0 for s in of_video]
+            end_of_video = both[video_id].duration
+            expected = sorted(
+                (*(min(max(time + lag, 0.0), end_of_video) for time in s[modality]), s["label_id"])
+                for s, lag in zip(of_video, late, strict=True)
+                if s[modality]
+            )
             found = of_task[video_id].events
             rows = zip(*found.segments.T.tolist(), found.labels.tolist(), strict=True)
             assert [*rows] == [pytest.approx(row) for row in expected]
             for (start, end), label in zip(
                 both[video_id].events.segments, both[video_id].events.labels, strict=True
             ):
-                inside = (found.segments[:, 0] <= start) & (found.segments[:, 1] >= end)
+                spread = 3 * CONFIG.lag_seconds if modality == "audio" else 0.0
+                inside = (found.segments[:, 0] <= start + spread) & (
+                    found.segments[:, 1] >= end - spread
+                )
                 assert (inside & (found.labels == label)).any()
     counts = [sum(len(v.events) for v in task.values()) for task in (both, seen, heard)]
     assert counts[0] < min(counts[1:])  # silent actions, off-screen sounds
+
+
+def test_sounds_are_annotated_where_they_are_heard(tmp_path: Path) -> None:
+    """Early or late as they are: a clean recording says when its sources begin."""
+    config = replace(CONFIG, difficulty=0.0, lag_seconds=0.3, num_classes=4, overhang=0.0)
+    data = SyntheticDataModule(tmp_path, None, LAYOUT, generator=config, events="audio")
+    data.prepare_data()
+    stale = tmp_path / "annotations_audio.json"
+    stale.write_text("{}")  # as an earlier version wrote it
+    heard = read_annotations(write_task(tmp_path, "audio"))
+    off = []
+    for video in heard.values():
+        loud = np.abs(np.load(tmp_path / "features" / f"{video.id}_a.npy")).sum(1) > 0
+        times = LAYOUT.grid.to_seconds(np.arange(len(loud)))
+        first = float(video.events.segments[:, 0].min()) if len(video.events) else None
+        if first is not None and first > 1 and loud.any():
+            off.append(times[loud.argmax()] - first)
+    half_a_window = LAYOUT.window / LAYOUT.fps / 2
+    assert len(off) > 3
+    # the first window that sees the sound is centred up to half its length before it
+    assert all(-half_a_window - 0.05 <= gap <= 0.35 for gap in off)
 
 
 def test_an_unknown_kind_of_events(root: Path) -> None:

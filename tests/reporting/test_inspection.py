@@ -81,8 +81,9 @@ def test_similarity_by_distance_by_loops() -> None:
         for start, end in of_video:
             for i, ti in enumerate(times):
                 for j, tj in enumerate(times):
-                    if start <= ti <= end:
-                        kind = "inside" if start <= tj <= end else "across"
+                    held = sum(bool(start <= t <= end) for t in (ti, tj))
+                    if held:
+                        kind = "inside" if held == 2 else "across"
                         sums.setdefault((kind, abs(i - j)), []).append(matrix[i, j])
     for kind, curve in (("inside", inside), ("across", across)):
         expected = [np.mean(sums.get((kind, distance), [np.nan])) for distance in range(5)]

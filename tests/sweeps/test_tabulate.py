@@ -25,7 +25,7 @@ from loco.cli.tabulate import main
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, paired_differences, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
-from loco.reporting.paper import precision, timeline
+from loco.reporting.paper import precision, similarity, timeline
 from loco.runs.cost import training_cost
 from loco.runs.paired import _read, differences
 from loco.runs.results import detailed_metrics, evaluation_columns
@@ -488,6 +488,8 @@ def test_intervals_over_seeds_too(predicted: Path, capsys: pytest.CaptureFixture
     table = capsys.readouterr().out
     oracle = next(line for line in table.splitlines() if line.startswith("| oracle of video"))
     assert oracle.startswith("| oracle of video-level classes | – | ")
+    assert "**" not in oracle  # it knows the answer, and does not compete
+    assert "**" in table
     assert "interval over the test videos and the seeds." in table
     with pytest.raises(LocoError, match="--over-seeds is of the intervals"):
         main([str(predicted), "--over-seeds"])
@@ -548,7 +550,7 @@ def test_runs_of_other_events_are_not_compared(predicted: Path, tmp_path: Path) 
     with pytest.raises(LocoError, match=r"job2 was tested on other events of 'v0' than .*job0"):
         differences(groups, 0, 5)
     runs = {name: RunFolder(predicted / name) for name in ("job0", "job2")}
-    for draw in (precision, lambda both: timeline(both, "v3")):
+    for draw in (precision, lambda both: timeline(both, "v3"), lambda both: similarity(both, "v3")):
         with pytest.raises(LocoError, match="was tested on other events"):
             draw(runs)
     with pytest.raises(LocoError, match="the annotations have changed since"):

@@ -54,8 +54,9 @@ def similarity_by_distance(
         times = grid.to_seconds(steps)
         for start, end in np.asarray(of_video):
             inside = (times >= start) & (times <= end)
-            for row, other in enumerate((inside, ~inside)):
-                pairs = inside[:, None] & other & (distance < num_steps)
+            both, one = inside[:, None] & inside, inside[:, None] ^ inside
+            for row, wanted in enumerate((both, one)):
+                pairs = wanted & (distance < num_steps)
                 sums[row] += np.bincount(distance[pairs], similarity[pairs], num_steps)
                 counts[row] += np.bincount(distance[pairs], minlength=num_steps)
     with np.errstate(invalid="ignore"):

@@ -73,12 +73,7 @@ def timeline(
     """
     first = next(iter(runs.values()))
     for run in runs.values():
-        _check_video(run, video)
-        told = f"{run.path} was tested on other"
-        if run.annotations.class_names != first.annotations.class_names:
-            raise LocoError(f"{told} classes than {first.path}")
-        if not same_events(run.annotations[video].events, first.annotations[video].events):
-            raise LocoError(f"{told} events of {video!r} than {first.path}")
+        _check_beside(first, run, video)
     of_video = first.annotations[video]
     found = {name: run.predictions[video] for name, run in runs.items()}
     names = first.annotations.class_names
@@ -91,9 +86,15 @@ def similarity(
     """Which moments of a test video look like which sound, a matrix for each run.
 
     Raises:
-        LocoError: a run was not tested on it, or its detector has no such features.
+        LocoError: a run was not tested on it, on other annotations or another grid than the first
+            one, or its detector has no such features.
     """
     matrices = {}
+    first = next(iter(runs.values()))
+    for run in runs.values():
+        _check_beside(first, run, video)
+        if run.data.grid != first.data.grid:
+            raise LocoError(f"{run.path} has steps of another grid than {first.path}")
     for name, run in runs.items():
         module, batch = _seen(run, video)
         try:
@@ -101,7 +102,7 @@ def similarity(
         except ValueError as error:
             raise LocoError(f"{run.path}: {error}") from None
         matrices[name or SPACE_NAMES[space]] = matrix
-    names = next(iter(runs.values())).annotations.class_names
+    names = first.annotations.class_names
     return plot_similarity(matrices, batch.grid, batch.events[0], names, title)
 
 
@@ -139,6 +140,16 @@ def _check_video(run: RunFolder, video: str) -> None:
         close = difflib.get_close_matches(video, run.predictions, 1, 0.4)
         hint = f"did you mean {close[0]}?" if close else "predictions.json names them"
         raise LocoError(f"{run.path}: no test video {video!r}; {hint}")
+
+
+def _check_beside(first: RunFolder, run: RunFolder, video: str) -> None:
+    """Refuse a video that a run was not tested on, or with other classes or events."""
+    _check_video(run, video)
+    told = f"{run.path} was tested on other"
+    if run.annotations.class_names != first.annotations.class_names:
+        raise LocoError(f"{told} classes than {first.path}")
+    if not same_events(run.annotations[video].events, first.annotations[video].events):
+        raise LocoError(f"{told} events of {video!r} than {first.path}")
 
 
 def _seen(run: RunFolder, video: str) -> tuple[LocalizationModule, Batch]:

@@ -5,7 +5,6 @@ One HTML file without a network, in the looks of a run's report (`loco.reporting
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -112,7 +111,6 @@ def _charts(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]
         charts["mAP"] = lambda: plot_map(means)
     if (gaps := differences_by_name(table)) and table.reference is not None:
         title = f"Average mAP less that of {reference_name(table.rows[table.reference])}"
-        gaps = dict(itertools.islice(gaps.items(), MAX_LINES))
         charts["differences"] = lambda: plot_differences(gaps, title)
     logs: dict[str, list[dict[str, Curve]]] = {}
     diagnoses: dict[str, dict[str, Any]] = {}
@@ -134,8 +132,13 @@ def _charts(table: Table, missing: list[str]) -> dict[str, Callable[[], Figure]]
 
 def _charts_note(rows: Sequence[Row]) -> str:
     finished = sum(bool(row.finished) for row in rows)
-    note = "Means over the seeds; bands are ± their sample standard deviation."
-    return note if finished <= MAX_LINES else f"{note} The first {MAX_LINES} rows are drawn."
+    note = (
+        "Means over the seeds, curves as far as all seeds of a row go; bands are ± their sample "
+        "standard deviation."
+    )
+    if finished > MAX_LINES:
+        note += f" Of {finished} rows the first {MAX_LINES} are drawn, and all of the differences."
+    return note
 
 
 def _caption(table: Table) -> str:

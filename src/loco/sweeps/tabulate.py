@@ -293,8 +293,14 @@ class Table:
         return frame.astype(dict.fromkeys(frame.columns[len(self.keys) + 3 :], float))
 
     def is_best(self, row: Row, column: Column) -> bool:
-        """Whether no row has a better mean and some a worse one, to the digits that are shown."""
-        shown = [round(self.mean(other, column), column.digits) for other in self.rows]
+        """Whether no row has a better mean and some a worse one, to the digits that are shown.
+
+        What needs no model, and may know the answer, does not compete.
+        """
+        if row.figures is not None:
+            return False
+        trained = [other for other in self.rows if other.figures is None]
+        shown = [round(self.mean(other, column), column.digits) for other in trained]
         valid = [value for value in shown if not math.isnan(value)]
         own = round(self.mean(row, column), column.digits)
         if column.best is None:

@@ -40,7 +40,8 @@ class SyntheticConfig:
     """Long tail of the classes: the r-th most frequent one stands in r^-exponent as many videos."""
     alike: float = 0.95
     """Cosine of the prototypes of two classes that sound alike, or look alike; every class has a
-    class of either kind beside it, so that only both modalities together name it well."""
+    class of either kind beside it, so that only both modalities together name it well (where their
+    number is even and at least four: of an odd one the first and the last lack one of the two)."""
     latent_dim: int = 48
     """Dimensions of the space in which a modality lives before it is projected to channels."""
     drift: float = 0.8
@@ -52,12 +53,13 @@ class SyntheticConfig:
     lag_seconds: float = 0.15
     """Spread of a source's audio delay (either sign, at most three times this)."""
     offscreen_per_video: float = 1.1
-    """Mean number of sounds without their sight; with `silent_per_video` about two distractors
-    to three events."""
+    """Mean number of sounds without their sight, as far as there is room (less with few classes);
+    with `silent_per_video` about two distractors to three events."""
     silent_per_video: float = 0.8
-    """Mean number of sights without their sound."""
+    """Mean number of sights without their sound, as far as there is room."""
     overhang: float = 0.3
-    """Part of the events whose sound, or sight, begins before or goes on after the other."""
+    """Part of the events whose sound, or sight, begins before or goes on after the other, as far as
+    there is room."""
     uneven: float = 0.1
     """Part of the videos whose modalities differ in length by one step."""
 

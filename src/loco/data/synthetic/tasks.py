@@ -2,7 +2,8 @@
 
 The generator notes when each source is seen and heard (`sources.json`). Its silent actions are
 visual events, its off-screen sounds audio events, and where a source's sound or sight hangs over
-its event, the visual or audio event is longer than the audio-visual one. Features are the same.
+its event, the visual or audio event is longer than the audio-visual one. A sound is where it is
+heard, early or late as it is (`lag`). Features are the same.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def write_task(root: Path, events: EventKind) -> Path:
         written twice.
     """
     path = annotations_of(root, events)
-    if path.is_file():
+    if events == "both":
         return path
     content = json.loads((root / "annotations.json").read_text(encoding="utf-8"))
     sources = json.loads((root / "sources.json").read_text(encoding="utf-8"))
@@ -44,11 +45,22 @@ def write_task(root: Path, events: EventKind) -> Path:
     names = {a["label_id"]: a["label"] for v in database.values() for a in v["annotations"]}
     for video, entry in database.items():
         found = [
-            {"segment": source[events], "label": names[label], "label_id": label}
+            {"segment": segment, "label": names[label], "label_id": label}
             for source in sources[video]
-            if source[events] and (label := source["label_id"]) in names
+            if (segment := _segment(source, events, entry["duration"]))
+            and (label := source["label_id"]) in names
         ]
         entry["annotations"] = sorted(found, key=lambda a: (*a["segment"], a["label_id"]))
-    text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False)
-    write_text(path, text + "\n", shared=True)  # by the jobs of a sweep
+    text = json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text, shared=True)  # by the jobs of a sweep
     return path
+
+
+def _segment(source: dict[str, Any], events: EventKind, duration: float) -> list[float] | None:
+    """When a source is seen, or heard, in seconds; None where it never is."""
+    if not source[events]:
+        return None
+    lag = source["lag"] if events == "audio" else 0.0
+    start, end = (min(max(round(time + lag, 3), 0.0), duration) for time in source[events])
+    return [start, end] if end > start else None

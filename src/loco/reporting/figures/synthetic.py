@@ -130,7 +130,8 @@ def _plot_similarity(axes: Axes, alignment: Alignment, store: FeatureStore, vide
     axes.grid(visible=False)
     grid = store.layout.grid
     matrix = alignment.similarity(*store.load(video.id))
-    first, last = grid.to_seconds(0.0), grid.to_seconds(float(len(matrix) - 1))
+    # the edges of the first and the last pixel, whose centres are the steps
+    first, last = grid.to_seconds(-0.5), grid.to_seconds(len(matrix) - 0.5)
     image = axes.imshow(
         matrix, origin="lower", extent=(first, last, first, last), cmap=SEQUENTIAL
     )  # fmt: skip
