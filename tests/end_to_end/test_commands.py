@@ -9,20 +9,25 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from helpers import Composer, compose_config, make_job
 from loco.cli import main
+from loco.data.annotations import Video
 from loco.errors import LocoError
 from loco.runs.entry import readable
-from loco.runs.evaluate import evaluate
+from loco.runs.evaluate import Tested, _same_test, evaluate
 from loco.runs.finding import check_named_files
 from loco.runs.run_folder import RunFolder
 from loco.runs.train import train
+from loco.structures import Events
 from loco.sweeps.job import SweepSummary
 
 
@@ -44,6 +49,35 @@ def test_several_checkpoints_are_a_row_each(
     first = json.loads((tmp_path / "out" / finished_run.name / "metrics.json").read_text())
     assert first["mAP"] == json.loads((finished_run / "metrics.json").read_text())["mAP"]
     assert len(RunFolder(tmp_path / "out" / "other-2").test_videos) == 5
+
+
+def test_a_test_in_another_precision_is_told(
+    finished_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what stands in its folder is what it was done in."""
+    words = [f"ckpt_path={finished_run}", "trainer.accelerator=cpu", "report=false"]
+    evaluate(compose_config("evaluate", [*words, f"output_dir={tmp_path / 'same'}"]))
+    assert "tested in" not in caplog.text
+    words += ["trainer.precision=bf16-mixed", f"output_dir={tmp_path / 'other'}"]
+    evaluate(compose_config("evaluate", words))
+    assert "tested in bf16-mixed; the training's own test was in 32-true" in caplog.text
+    written = OmegaConf.load(tmp_path / "other" / "config.yaml")
+    assert written.trainer.precision == "bf16-mixed"
+
+
+def test_tests_on_other_events_are_not_put_beside_the_baselines_of_one() -> None:
+    """The same ids say nothing of what was to be found."""
+    events = Events(torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
+    later = Events(torch.tensor([[0.5, 1.0]]), torch.tensor([0]))
+
+    def tested(of_video: Events, names: list[str]) -> Any:
+        videos = [Video("a", 2.0, "test", of_video)]
+        return Tested({}, SimpleNamespace(class_names=names), videos, "")  # type: ignore[arg-type]
+
+    one = tested(events, ["dog"])
+    assert _same_test(one, tested(events, ["dog"]))
+    assert not _same_test(one, tested(later, ["dog"]))
+    assert not _same_test(one, tested(events, ["cat"]))
 
 
 def test_a_sweep_ends_with_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

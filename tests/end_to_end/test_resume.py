@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 
 from helpers import Composer, Stopped, assert_same, last_checkpoint
 from loco.errors import CheckpointError
+from loco.runs.checkpoints import load_module
 from loco.runs.logs import read_log
 from loco.runs.train import train
 
@@ -95,6 +98,41 @@ def test_the_best_checkpoint_survives_a_resume(tiny: Composer, tmp_path: Path) -
     assert best.read_bytes() == (tmp_path / "resumed/checkpoints/best.ckpt").read_bytes()
     assert torch.load(best, weights_only=True)["epoch"] == 0
     assert (tmp_path / "stopped/checkpoints/last.ckpt").is_file()
+
+
+def test_a_requeued_job_goes_on_with_what_is_its_own(
+    finished_run: Path, tiny: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Not with the run that it began from, which has done less; nor does that one have to be there.
+
+    Its factors may change their values, and name what they named.
+    """
+    start = shutil.copytree(finished_run, tmp_path / "start")
+    words = [f"ckpt_path={start}", f"init_from={tmp_path}/gone", "optimizer.lr=0"]
+    train(tiny(*words, "trainer.max_epochs=3"))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    shutil.rmtree(start)
+    caplog.set_level(logging.INFO, "loco")
+    train(tiny(*words, "trainer.max_epochs=4"))
+    assert f"resuming from {tmp_path}/run/checkpoints/last.ckpt" in caplog.text
+    with pytest.raises(CheckpointError, match=r"lr_factors name other parameters .*out"):
+        train(tiny(*words, "trainer.max_epochs=5", "+optimizer.lr_factors.out=0.1"))
+
+
+def test_without_the_average_the_trained_weights_go_on(
+    finished_run: Path, tiny: Composer, tmp_path: Path
+) -> None:
+    """Of which the optimiser's moments are."""
+    words = [f"ckpt_path={finished_run}", "callbacks.ema=null", "optimizer.lr=0"]
+    train(tiny(*words, "trainer.max_epochs=3"))
+    before, after = last_checkpoint(finished_run), last_checkpoint(tmp_path / "run")
+    assert after["epoch"] > before["epoch"]
+    trained, averaged = before["current_model_state"], before["state_dict"]
+    names = [name for name, _ in load_module(finished_run).named_parameters()]
+    for name in names:
+        assert torch.equal(after["state_dict"][name], trained[name]), name
+    assert any(not torch.equal(averaged[name], trained[name]) for name in names)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -106,6 +107,24 @@ def test_one_task_goes_on(trained: Path, synthetic_root: Path, tmp_path: Path) -
     for name, value in before.state_dict().items():
         kept = torch.equal(value, after.state_dict()[name])
         assert kept != name.endswith("normalizer"), name  # the moving average goes on
+
+
+def test_one_task_goes_on_with_names_of_its_own(
+    trained: Path, synthetic_root: Path, tmp_path: Path
+) -> None:
+    """The table that is given counts, not that of the weights that it begins with."""
+    table = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    np.save(tmp_path / "names.npy", table)
+    words = [f"model.tasks.avel.text={tmp_path}/names.npy", "optimizer.lr=0"]
+    train(stf(synthetic_root, tmp_path / "run", trained / "avel", *words))
+    kept = load_module(tmp_path / "run").state_dict()["detector.text.avel"]
+    assert torch.equal(kept, torch.from_numpy(table))
+    words[0] = "model.tasks.avel.text=typo.npy"
+    with pytest.raises(CheckpointError, match=r"avel.text: expected a text table, there is none"):
+        train(stf(synthetic_root, tmp_path / "typo", trained / "avel", *words))
+    words = ["model.tasks.avel.text=other.npy", f"ckpt_path={tmp_path / 'run'}", "init_from=null"]
+    with pytest.raises(CheckpointError, match="goes on with the text table that it has"):
+        train(stf(synthetic_root, tmp_path / "on", trained / "avel", *words))
 
 
 def test_what_does_not_fit_is_told(trained: Path, synthetic_root: Path, tmp_path: Path) -> None:

@@ -83,6 +83,28 @@ def test_two_processes_train_as_one_with_the_same_global_batch(tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_a_detector_of_ones_own_trains_in_two(tmp_path: Path) -> None:
+    """Its model takes none of LoCo's groups, whose defaults are left out there as well."""
+    own = tmp_path / "conf" / "model" / "mine.yaml"
+    own.parent.mkdir(parents=True)
+    target = "loco.detectors.actionformer.ActionFormer"
+    own.write_text(f"_target_: {target}\ndim: 16\nheads: 2\nnum_levels: 3\n")
+    (tmp_path / "conf" / "recipe").mkdir()
+    (tmp_path / "conf" / "recipe" / "mine.yaml").write_text(
+        "# @package _global_\noptimizer:\n  lr: 0.001\n  warmup_epochs: 1\n"
+    )
+    command = ["--config-dir", str(tmp_path / "conf"), "model=mine", *TINY_DATA, *QUIET, *TWO]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "train.py"), *command, "trainer.max_epochs=1",
+         "data.batch_size=2", f"output_dir={tmp_path / 'run'}"],
+        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATH},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "told"),
     [

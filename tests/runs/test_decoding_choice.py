@@ -22,6 +22,7 @@ from loco.runs.decoding_choice import _keep, check_choice, choose_decoding
 from loco.runs.evaluate import evaluate
 from loco.runs.logs import read_log
 from loco.runs.train import train
+from loco.training.callbacks import BestCheckpoint
 
 
 def test_it_is_the_best_of_all_that_were_tried(
@@ -81,6 +82,10 @@ def test_a_training_tests_and_keeps_what_was_chosen(tiny: Composer, tmp_path: Pa
     assert last["hyper_parameters"]["model"]["decoding"]["sigma"] == 0.4
 
 
+def trainer(processes: int) -> Any:
+    return SimpleNamespace(world_size=processes, callbacks=[BestCheckpoint("x")])
+
+
 def test_what_cannot_be_chosen_is_refused_before_the_training(tiny: Composer) -> None:
     with pytest.raises(SettingError, match="width: Decoding has no such setting"):
         train(tiny("decoding_choice={width: [1]}"))
@@ -90,6 +95,8 @@ def test_what_cannot_be_chosen_is_refused_before_the_training(tiny: Composer) ->
         ({"sigma": [1]}, 2, "one process"),
     ):
         with pytest.raises(SettingError, match=message):
-            check_choice(choice, detector, SimpleNamespace(world_size=processes))  # type: ignore[arg-type]
+            check_choice(choice, detector, trainer(processes))
+    with pytest.raises(SettingError, match=r"kept in best\.ckpt, which callbacks\.best leaves out"):
+        train(tiny("decoding_choice={sigma: [1]}", "callbacks.best=null"))
     with pytest.raises(SettingError, match="Linear has no decoding"):
-        check_choice({}, torch.nn.Linear(1, 1), SimpleNamespace(world_size=1))  # type: ignore[arg-type]
+        check_choice({}, torch.nn.Linear(1, 1), trainer(1))

@@ -42,6 +42,14 @@ def test_biases_norms_scales_sigma_and_temperature_do_not_decay() -> None:
     assert [group["lr"] for group in groups] == pytest.approx([1e-3, 1e-3, 1e-2, 5e-3])
 
 
+def test_a_factor_of_nothing_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    parameter_groups(torch.nn.Linear(2, 2), 1e-3, 0.1, {**FACTORS, "log_sgima": 3.0})
+    assert "lr_factors: no parameter is called log_sgima" in caplog.text
+    caplog.clear()
+    parameter_groups(torch.nn.Linear(2, 2), 1e-3, 0.1, FACTORS)  # of LCC, which this is not
+    assert not caplog.text
+
+
 def test_a_factor_of_a_layer_is_one_of_its_parameters_rate_alone() -> None:
     """Weights of it decay as others do, and nothing of it is clipped apart."""
     model = torch.nn.ModuleDict({"slow": torch.nn.Linear(2, 2), "other": torch.nn.Linear(2, 2)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from loco.data.datamodule import AVDataModule
 from loco.data.extraction import Extraction
-from loco.errors import CheckpointError
+from loco.errors import CheckpointError, listed
 from loco.runs.finding import find_checkpoint
 from loco.runs.settings import flat, refuse_former
 from loco.runs.trusted import build_trusted
@@ -82,7 +83,13 @@ def start_from(module: LocalizationModule, file: Path) -> str:
             f"init_from={file}: its weights do not fit this model: {len(lacking)} of {len(own)} "
             f"are missing or of another shape, such as {lacking[0]}"
         )
-    module.load_state_dict({name: given[name] for name in own})
+    # of a task's classes: the tables that this training was given, not the other one's
+    tables = {f"detector.{name}" for name in getattr(module.detector, "given_tables", ())}
+    for name in sorted(tables):
+        if not own[name].any():
+            task = name.rpartition(".")[2]
+            raise CheckpointError(f"model.tasks.{task}.text: expected a text table, there is none")
+    module.load_state_dict({name: (own if name in tables else given)[name] for name in own})
     return describe_checkpoint(file, checkpoint)
 
 
@@ -206,6 +213,21 @@ def check_resumes(
         for key in sorted(then.keys() | now.keys())
         if then.get(key) != now.get(key) and not key.startswith(("data.root", "data.num_workers"))
     }
+    for key in differing:
+        if re.match(r"model\.tasks\.\w+\.text$", key):
+            raise CheckpointError(
+                f"{file}: goes on with the text table that it has; another one ({differing[key]}) "
+                "is for a training of its own: init_from="
+            )
+    named = {part for name, _ in module.named_parameters() for part in name.split(".")}
+    given = [(of.get("optimizer") or {}).get("lr_factors") or {} for of in (kept, config)]
+    factors = [[name for name in of if name in named] for of in given]
+    if factors[0] != factors[1]:
+        raise CheckpointError(
+            f"{file}: optimizer.lr_factors name other parameters than before or in another order "
+            f"({listed(factors[0], 9)} → {listed(factors[1], 9)}), whose optimiser's state would "
+            "not fit; their values may change"
+        )
     shapes = {name: value.shape for name, value in module.state_dict().items()}
     if shapes != {name: value.shape for name, value in state.items()}:
         parts = (*MODEL_KEYS, "visual_channels", "audio_channels", "class_names")

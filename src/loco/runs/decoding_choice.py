@@ -20,6 +20,7 @@ from loco.evaluation.metrics import DetectionMAP
 from loco.files import write_text
 from loco.runs.checkpoints import load_checkpoint
 from loco.structures import Events
+from loco.training.callbacks import BestCheckpoint
 from loco.training.checkpoint_io import AtomicCheckpointIO
 from loco.training.module import LocalizationModule
 
@@ -41,6 +42,9 @@ def check_choice(
         raise SettingError(f"decoding_choice: {type(detector).__name__} has no decoding to set")
     if trainer.world_size > 1:
         raise SettingError("decoding_choice: works in one process, not in several")
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    if not any(isinstance(callback, BestCheckpoint) for callback in callbacks):
+        raise SettingError("decoding_choice: is kept in best.ckpt, which callbacks.best leaves out")
     known = {field.name for field in fields(decoding)}
     for name, values in choice.items():
         if name not in known:
@@ -112,6 +116,7 @@ def choose_decoding(
 def _keep(file: Path, decoding: Any, chosen: Mapping[str, float]) -> None:
     """Let a checkpoint's model have what was chosen."""
     if not file.is_file():
+        log.warning("%s: is not there, so that no checkpoint keeps the chosen decoding", file)
         return
     checkpoint = load_checkpoint(file)
     model = checkpoint["hyper_parameters"]["model"]

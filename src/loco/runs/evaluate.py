@@ -26,6 +26,7 @@ from loco.runs.checkpoints import (
 )
 from loco.runs.entry import naming_settings
 from loco.runs.finding import checkpoint_paths, find_checkpoint
+from loco.runs.paired import same_events
 from loco.runs.provenance import noting
 from loco.runs.results import (
     metrics_table,
@@ -39,6 +40,7 @@ from loco.runs.results import (
 from loco.runs.settings import absolute_paths, check_numbers, reading_data
 from loco.runs.streams import one_line
 from loco.runs.trusted import build_trusted
+from loco.training.module import LocalizationModule
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +107,31 @@ def _show_together(found: Mapping[str, Tested]) -> None:
     rows = {name: of.metrics for name, of in found.items()}
     told = "; ".join(f"{name}: {of.checkpoint}" for name, of in found.items())
     title = f"{first.data.test_split} mAP"
-    if all([v.id for v in of.videos] == [v.id for v in first.videos] for of in found.values()):
+    if all(_same_test(of, first) for of in found.values()):
         show_beside_baselines(first.data, first.videos, rows, title, told)
         return
-    log.warning("the checkpoints were not tested on the same videos")
+    log.warning("the checkpoints were not tested on the same videos and events")
     show(metrics_table(rows, title, tested=told))
+
+
+def _same_test(one: Tested, other: Tested) -> bool:
+    """Whether the same events were to be found in the same videos."""
+    videos = list(zip(one.videos, other.videos, strict=False))
+    return (
+        len(one.videos) == len(other.videos)
+        and one.data.class_names == other.data.class_names
+        and all(a.id == b.id and same_events(a.events, b.events) for a, b in videos)
+    )
+
+
+def _tell_precision(config: DictConfig, module: LocalizationModule) -> None:
+    """Say where a test is done in another precision than the training's own."""
+    then = (module.hparams.get("trainer") or {}).get("precision", "32-true")
+    if (now := config.trainer.get("precision", "32-true")) != then:
+        log.warning(
+            "tested in %s; the training's own test was in %s, which trainer.precision=%s repeats",
+            now, then, then,
+        )  # fmt: skip
 
 
 def _test(
@@ -130,6 +152,7 @@ def _test(
     check_fits(file, module, data)
     callbacks = build_callbacks(config)
     trainer: lightning.Trainer = instantiate(config.trainer, logger=False, callbacks=callbacks)
+    _tell_precision(config, module)
     with noting(output, trainer, data, ("test",), checkpoint=file) as finished:
         trainer.test(module, datamodule=data, verbose=False)
         metrics = test_metrics(module)
@@ -139,6 +162,7 @@ def _test(
             output.mkdir(parents=True, exist_ok=True)
             evaluated = {k: v for k, v in module.hparams.items() if k != "class_names"} | {
                 "data": settings, "output_dir": str(output), "task": "loco.runs.evaluate.evaluate",
+                "trainer": config.trainer,
             }  # fmt: skip
             write_text(output / "config.yaml", OmegaConf.to_yaml(evaluated, resolve=True))
             write_results(output, module, metrics, test)

@@ -57,7 +57,8 @@ def check_named_files(config: DictConfig) -> None:
             raise SettingError(f"{key}=… is needed; --help says more")
     for path in checkpoint_paths(_value(config, "ckpt_path")):
         find_checkpoint(path, best=reading)
-    if init_from := _value(config, "init_from"):
+    init_from = _value(config, "init_from")
+    if init_from and not _value(config, "ckpt_path"):  # who goes on has begun with it already
         find_checkpoint(str(init_from), True, "init_from")
     data, films = config.get("data") or {}, _value(config, "videos")
     if "videos" in config and data and films is None and OmegaConf.is_missing(data, "root"):

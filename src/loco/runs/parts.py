@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
@@ -13,8 +14,6 @@ from loco.errors import SettingError
 from loco.runs.checkpoints import build_module
 from loco.runs.settings import flat
 
-SIZES = {"visual_channels": 1, "audio_channels": 1, "class_names": ["any"]}
-
 
 def check_parts(config: DictConfig) -> None:
     """Let the constructors of the model and of the data set's layout check their settings.
@@ -24,13 +23,20 @@ def check_parts(config: DictConfig) -> None:
     """
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
+    model: Any = plain["model"]
+    for task in (model.get("tasks") or {}).values():
+        task["text"] = "random"  # whose rows are as many as the data has classes
+    width = model.get("dim")  # as good as any; without convolutions it must be this
+    width = width if isinstance(width, int) and width > 0 else 1
+    sizes = {"visual_channels": width, "audio_channels": width}
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             if config.data.get("sets") is None:
-                build_module({str(key): value for key, value in plain.items()} | SIZES)
+                known = {str(key): value for key, value in plain.items()}
+                build_module({**known, **sizes, "class_names": ["any"]})
             else:
                 classes = dict.fromkeys(config.data.sets, 1)
-                instantiate(config.model, visual_channels=1, audio_channels=1, num_classes=classes)
+                instantiate(OmegaConf.create(model), **sizes, num_classes=classes)
         for part in ("layout", "generator"):
             if config.data.get(part) is not None:
                 instantiate(config.data[part])

@@ -22,6 +22,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from loco.errors import Interrupted, LocoError, SettingError
+from loco.runs.settings import only_used_groups
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def run_task(name: str, config: DictConfig) -> Any:
     count = num_processes(config)
     if count == 1:
         return get_method(name)(config)
+    if "model" in config:  # here, where Hydra knows what was chosen, and what stands by default
+        config = only_used_groups(config)
     launch(name, config, count)
     return None
 

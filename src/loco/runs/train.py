@@ -71,8 +71,8 @@ def train(config: DictConfig) -> dict[str, float]:
     check_parts(config)
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
-    resume = find_checkpoint(config.ckpt_path) if config.ckpt_path else before_requeue(output)
-    start = config.init_from and find_checkpoint(config.init_from, True, "init_from")
+    resume = before_requeue(output) or (config.ckpt_path and find_checkpoint(config.ckpt_path))
+    start = not resume and config.init_from and find_checkpoint(config.init_from, True, "init_from")
     if resume:
         log.info("resuming from %s", resume)
     loggers = build_loggers(config)  # a missing login is told before the data is read

@@ -76,7 +76,7 @@ def _run(main: Callable[[DictConfig], Any], config: DictConfig, folder: Path) ->
             return
         if (folder / "checkpoints").is_symlink():  # of a twin, see `reuse`
             (folder / "checkpoints").unlink()
-        if config.ckpt_path is None and (checkpoint := _usable_checkpoint(folder)):
+        if checkpoint := _usable_checkpoint(folder):  # newer than what the job was started from
             config.ckpt_path = str(checkpoint)
     (folder / FAILED).unlink(missing_ok=True)
     if config.reuse and (twin := find_twin(Path(config.reuse), config)):

@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -141,8 +142,12 @@ class LocalizationModule(lightning.LightningModule):
         checkpoint["epoch_sums"] = self._epoch.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there; without the moving average, from the weights that were trained."""
         self._epoch.load_state_dict(checkpoint.get("epoch_sums", {}))
+        callbacks = [] if self._trainer is None else self.trainer.callbacks  # type: ignore[attr-defined]
+        averages = any(isinstance(callback, WeightAveraging) for callback in callbacks)
+        if "current_model_state" in checkpoint and callbacks and not averages:
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
 
     def _learning_rate(self) -> float:
         """Of the first group of parameters; those of the others are multiples of it."""

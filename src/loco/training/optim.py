@@ -17,6 +17,8 @@ from loco.errors import check_number
 log = logging.getLogger(__name__)
 
 NORMS = ("Norm", "Norm1d", "Norm2d", "Norm3d")
+OF_LCC = ("log_sigma", "log_temperature")
+"""What the configuration has factors for, whether or not a model has them."""
 """How the names of normalisation layers end."""
 
 
@@ -54,6 +56,7 @@ def parameter_groups(
         for name, factor in factors.items()
         for decays in (True, False)
     }  # fmt: skip
+    unused = set(lr_factors) - set(OF_LCC)  # which not every model has
     modules = dict(model.named_modules())
     aside = tuple(
         f"{name}." for name, part in modules.items() if getattr(part, "clip_apart", False)
@@ -64,12 +67,15 @@ def parameter_groups(
             if parameter.requires_grad:
                 parts = name.split(".")
                 factor = next((part for part in reversed(parts) if part in lr_factors), None)
+                unused.discard(factor or "")
                 alone = factor == parts[-1]
                 decays = parts[-1].endswith("weight") and not type(owner).__name__.endswith(NORMS)
                 group = groups[factor, decays and not alone, apart]
                 group["params"].append(parameter)
                 if alone or apart:
                     group["clip_apart"] = True
+    if unused:
+        log.warning("optimizer.lr_factors: no parameter is called %s", ", ".join(sorted(unused)))
     return [group for group in groups.values() if group["params"]]
 
 

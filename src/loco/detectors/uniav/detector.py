@@ -124,6 +124,11 @@ class UniAV(nn.Module):
         self.criteria = nn.ModuleDict({name: task.criterion for name, task in self.tasks.items()})
         self.decodings = {name: task.decoding for name, task in self.tasks.items()}
 
+    @property
+    def given_tables(self) -> set[str]:
+        """The buffers that were read from files: of what they hold a checkpoint knows nothing."""
+        return {f"text.{name}" for name, task in self.tasks.items() if task.text != RANDOM}
+
     def _read_text(self, text_channels: int) -> None:
         """The tables become buffers: a checkpoint holds them, and needs their files no more."""
         for name, task in self.tasks.items():
