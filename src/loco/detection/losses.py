@@ -61,7 +61,7 @@ class DetectionLoss(nn.Module):
 
     Both are sums, in training divided by a moving average of the number of positive points, as
     UnAV's code counts them: one that is positive for two classes is one. The average lives in a
-    buffer, so that a resumed run goes on with it; it moves after each call (a forward hook), so
+    buffer, so that a resumed run goes on with it; it moves after such a call (a forward hook), so
     that `forward` itself changes nothing. Across processes the average number counts. Outside of
     training they are divided by the batch's own number, lest its size decide how large they are.
 

@@ -16,7 +16,7 @@ from loco.evaluation.metrics import precision_recall
 from loco.reporting.figures import plot_similarity, plot_timeline, plot_windows
 from loco.reporting.figures.precision_recall import plot_precision_recall
 from loco.reporting.inspection import SPACE_NAMES, Space, cross_similarity, target_windows
-from loco.runs.paired import check_same_test, same_events
+from loco.runs.paired import check_same_events, check_same_test
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
 from loco.structures import Batch
@@ -73,7 +73,8 @@ def timeline(
     """
     first = next(iter(runs.values()))
     for run in runs.values():
-        _check_beside(first, run, video)
+        _check_video(run, video)
+        check_same_events(first, run, [video])
     of_video = first.annotations[video]
     found = {name: run.predictions[video] for name, run in runs.items()}
     names = first.annotations.class_names
@@ -92,7 +93,8 @@ def similarity(
     matrices = {}
     first = next(iter(runs.values()))
     for run in runs.values():
-        _check_beside(first, run, video)
+        _check_video(run, video)
+        check_same_events(first, run, [video])
         if run.data.grid != first.data.grid:
             raise LocoError(f"{run.path} has steps of another grid than {first.path}")
     for name, run in runs.items():
@@ -140,16 +142,6 @@ def _check_video(run: RunFolder, video: str) -> None:
         close = difflib.get_close_matches(video, run.predictions, 1, 0.4)
         hint = f"did you mean {close[0]}?" if close else "predictions.json names them"
         raise LocoError(f"{run.path}: no test video {video!r}; {hint}")
-
-
-def _check_beside(first: RunFolder, run: RunFolder, video: str) -> None:
-    """Refuse a video that a run was not tested on, or with other classes or events."""
-    _check_video(run, video)
-    told = f"{run.path} was tested on other"
-    if run.annotations.class_names != first.annotations.class_names:
-        raise LocoError(f"{told} classes than {first.path}")
-    if not same_events(run.annotations[video].events, first.annotations[video].events):
-        raise LocoError(f"{told} events of {video!r} than {first.path}")
 
 
 def _seen(run: RunFolder, video: str) -> tuple[LocalizationModule, Batch]:

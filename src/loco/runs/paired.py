@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,14 +115,23 @@ def check_same_test(run: RunFolder, other: RunFolder) -> None:
     Raises:
         LocoError: their videos, their classes or the events of a video differ.
     """
-    told = f"{other.path} was tested on other"
     if run.predictions.keys() != other.predictions.keys():
-        raise LocoError(f"{told} videos than {run.path}")
+        raise LocoError(f"{other.path} was tested on other videos than {run.path}")
+    check_same_events(run, other, sorted(run.predictions))
+
+
+def check_same_events(run: RunFolder, other: RunFolder, videos: Iterable[str]) -> None:
+    """Refuse to hold what runs say of some videos beside one another if other events count there.
+
+    Raises:
+        LocoError: their classes or the events of a video differ.
+    """
+    told = f"{other.path} was tested on other"
     if run.annotations.class_names != other.annotations.class_names:
         raise LocoError(f"{told} classes than {run.path}")
-    for video in run.test_videos:
-        if not same_events(video.events, other.annotations[video.id].events):
-            raise LocoError(f"{told} events of {video.id!r} than {run.path}")
+    for video in videos:
+        if not same_events(run.annotations[video].events, other.annotations[video].events):
+            raise LocoError(f"{told} events of {video!r} than {run.path}")
 
 
 def same_events(first: Events, second: Events) -> bool:
