@@ -14,6 +14,7 @@ from loco.errors import CheckpointError, LocoError, SettingError
 from loco.runs.checkpoints import load_module
 from loco.runs.cost import measure
 from loco.runs.entry import USER_ERRORS, readable
+from loco.runs.parts import check_parts
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat, only_used_groups
 from loco.runs.train import train
@@ -128,3 +129,9 @@ def test_parts_are_checked_before_anything_is_made(
     assert readable(caught.value).startswith(message)
     assert "\n" not in readable(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["model.num_convs=0", "model.drop_path=0"])
+def test_what_a_model_can_do_is_not_refused_beforehand(word: str) -> None:
+    """Without convolutions the features have the streams' width, which is not known by then."""
+    check_parts(compose_config("train", [word, "output_dir=x"]))
