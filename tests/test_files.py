@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loco.errors import OutputError
-from loco.files import replacing, write_text
+from loco.files import replacing, sampled_sha256, write_text
 
 
 def test_a_file_is_there_at_the_end_alone(tmp_path: Path) -> None:
@@ -67,3 +67,19 @@ def test_a_file_that_nobody_wrote(tmp_path: Path) -> None:
         replacing(tmp_path / "a.txt"),
     ):
         pass
+
+
+def test_a_sample_tells_large_files_apart(tmp_path: Path) -> None:
+    whole = bytes(range(256)) * 4000
+    seen = set()
+    for i, content in enumerate(
+        [b"", b"a", b"b", whole, b"x" + whole[1:], whole[:-1] + b"x", whole + b"x"]
+    ):
+        path = tmp_path / str(i)
+        path.write_bytes(content)
+        assert sampled_sha256(path) == sampled_sha256(path)
+        seen.add(sampled_sha256(path))
+    assert len(seen) == 7
+    inside = 500_000  # another half of the file: some of its places are looked at
+    (tmp_path / "3").write_bytes(whole[:inside] + bytes(len(whole) - inside))
+    assert sampled_sha256(tmp_path / "3") not in seen

@@ -190,6 +190,40 @@ def test_what_is_there_is_kept_and_what_changed_is_made_again(
     assert read_extraction(root).videos["v0"].duration == 3  # type: ignore[union-attr]
 
 
+def test_another_film_of_the_same_size_is_made_anew(tmp_path: Path) -> None:
+    film, root = tmp_path / "v0.mp4", tmp_path / "features"
+    write_clip(film, flash(1), steady(2), tone(1, 2))
+    first = film.read_bytes()
+    write_clip(film, flash(0.5), steady(3), tone(0.5, 3))
+    second = film.read_bytes()
+    gap = abs(len(first) - len(second)) + 8
+    assert gap < 1 << 32
+    shorter, longer = sorted([first, second], key=len)  # each ends with a box of nothing
+    pair = [
+        content + size.to_bytes(4, "big") + b"free" + bytes(size - 8)
+        for content, size in ((shorter, gap), (longer, 8))
+    ]
+    assert len(pair[0]) == len(pair[1])
+    found = []
+    for content in (pair[0], pair[0], pair[1]):
+        film.write_bytes(content)
+        summary = extract_videos({"v0": film}, root, extractor())
+        steps = read_extraction(root).videos["v0"].steps  # type: ignore[union-attr]
+        found.append((summary.made, steps))
+    assert [made for made, _ in found] == [["v0"], [], ["v0"]]
+    assert found[0][1] == found[1][1] != found[2][1]
+
+
+def test_a_record_of_an_earlier_version_knows_no_sample(tmp_path: Path) -> None:
+    film, root = tmp_path / "v0.mp4", tmp_path / "features"
+    write_clip(film, flash(1), steady(2), tone(1, 2))
+    extract_videos({"v0": film}, root, extractor())
+    record = json.loads((root / "extraction.json").read_text(encoding="utf-8"))
+    assert len(record["videos"]["v0"].pop("sample")) == 64
+    (root / "extraction.json").write_text(json.dumps(record), encoding="utf-8")
+    assert extract_videos({"v0": film}, root, extractor()).kept == ["v0"]
+
+
 def test_a_killed_run_goes_on_to_the_same_bytes(films: dict[str, Path], tmp_path: Path) -> None:
     extract_videos(films, tmp_path / "whole", extractor())
     root = tmp_path / "killed"

@@ -29,6 +29,7 @@ class ExtractedVideo:
         duration: seconds.
         steps: T.
         warnings: what was wrong with it and was kept.
+        sample: what `sampled_sha256` says of it, for another one of that size; "" if not known.
     """
 
     source: str
@@ -36,6 +37,7 @@ class ExtractedVideo:
     duration: float
     steps: int
     warnings: list[str] = field(default_factory=list)
+    sample: str = ""
 
 
 @dataclass(frozen=True, slots=True)

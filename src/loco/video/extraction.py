@@ -22,7 +22,7 @@ from filelock import FileLock
 from loco.data.extraction import ExtractedVideo, Extraction, read_extraction, write_extraction
 from loco.data.features import FeatureStore
 from loco.errors import FeatureError, VideoError
-from loco.files import replacing
+from loco.files import replacing, sampled_sha256
 from loco.video.container import import_av
 from loco.video.extractor import Extracted, Extractor
 from loco.video.reader import VideoReader
@@ -92,7 +92,7 @@ def extract_videos(
 ) -> Summary:
     """Write the feature files of videos into a folder, and what made them.
 
-    A video whose files stand there, from a source of the same size, is left as it is. One that
+    A video whose files stand there, of the same source, is left as it is. One that
     cannot be used is told in the summary; the others go on.
 
     Args:
@@ -235,7 +235,12 @@ class _Folder:
         known = self.record.videos.get(video_id)
         if known is None:
             return False
-        same = path.is_file() and path.stat().st_size == known.bytes
+        try:
+            same = path.stat().st_size == known.bytes and (
+                not known.sample or sampled_sha256(path) == known.sample
+            )
+        except OSError:  # said when it is looked at
+            return False
         return same and all(file.is_file() for file in paths) and (
             self.store.inspect([video_id]).lengths.get(video_id) == known.steps
         )  # fmt: skip
@@ -248,7 +253,7 @@ class _Folder:
                 np.save(stream, array)
         self._new[video_id] = ExtractedVideo(
             path.name, extracted.bytes, round(extracted.duration, 6), extracted.steps,
-            extracted.warnings,
+            extracted.warnings, extracted.sample,
         )  # fmt: skip
         self.note()
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from loco.data.features import FeatureLayout
 from loco.errors import VideoError
+from loco.files import sampled_sha256
 from loco.structures import TimeGrid
 from loco.video.encoders.base import AudioEncoder, VisualEncoder
 from loco.video.reader import VideoReader
@@ -50,6 +51,7 @@ class Extracted:
         arrays: file pattern → (T, C) float16.
         duration: seconds of the film.
         bytes: of its file.
+        sample: what `sampled_sha256` says of it.
         warnings: what was wrong with it and was kept.
         seconds: CPU seconds by stage: decode, resize, see, sound, hear.
     """
@@ -57,6 +59,7 @@ class Extracted:
     arrays: dict[str, np.ndarray]
     duration: float
     bytes: int
+    sample: str
     warnings: list[str]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -160,7 +163,8 @@ class Extractor:
                 f"{reader.path}: expected sound, it has no audio stream; on_no_audio=silence takes "
                 "it for a silent film"
             )
-        size = reader.path.stat().st_size  # it may be gone at the end
+        # it may be gone at the end
+        size, sample = reader.path.stat().st_size, sampled_sha256(reader.path)
         moments, seen = self._see(reader, pool, progress, seconds)
         # one that sees pairs of pictures may lack the last step
         steps = min(num_steps(moments, self.grid), *map(len, seen))
@@ -177,7 +181,8 @@ class Extractor:
             if not np.isfinite(array).all():
                 raise VideoError(f"{reader.path}: its features {pattern} hold NaN or infinity")
         warnings = [*reader.warnings, *(["no sound, taken for silence"] if silent else [])]
-        return Extracted(arrays, reader.duration, size, warnings, {**seconds, **reader.seconds})
+        spent = {**seconds, **reader.seconds}
+        return Extracted(arrays, reader.duration, size, sample, warnings, spent)
 
     def _see(
         self,
