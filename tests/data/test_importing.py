@@ -84,9 +84,19 @@ def test_boxes_of_a_via_project(tmp_path: Path) -> None:
     path = tmp_path / "project.json"
     path.write_text(json.dumps(project))
     assert [mark.label for mark in read_marks(path)] == ["dog", "rain"]
-    project["metadata"]["m"]["av"] = {}
+    project["attribute"]["2"] = {"aname": "note", "type": 1, "options": {}}
+    for note in ("", "far, loud"):  # a remark beside a choice
+        project["metadata"]["m"]["av"] = {"2": note, "1": "b"}
+        path.write_text(json.dumps(project))
+        assert [mark.label for mark in read_marks(path)] == ["rain"]
+    for values in ({"1": "", "2": ""}, {}):
+        project["metadata"]["m"]["av"] = values
+        path.write_text(json.dumps(project))
+        with pytest.raises(AnnotationError, match=r"\[0.5, 2.25\] s: expected a label"):
+            read_marks(path)
+    project["view"]["3"]["fid_list"] = []
     path.write_text(json.dumps(project))
-    with pytest.raises(AnnotationError, match=r"\[0.5, 2.25\] s: expected a label"):
+    with pytest.raises(AnnotationError, match="not of the form of its kind"):
         read_marks(path)
 
 

@@ -54,7 +54,9 @@ def read_marks(path: Path) -> list[Mark]:
         raise AnnotationError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise AnnotationError(f"{path}: expected text in UTF-8") from None
-    except (KeyError, TypeError, AttributeError, ElementTree.ParseError, csv.Error) as error:
+    except (
+        LookupError, TypeError, AttributeError, ElementTree.ParseError, csv.Error,
+    ) as error:  # fmt: skip
         kind = type(error).__name__
         raise AnnotationError(f"{path}: not of the form of its kind ({kind}: {error})") from None
     except ValueError as error:
@@ -94,7 +96,10 @@ def annotation_file(
                 f"{mark.video!r}: {mark.label!r} is from {mark.start:g} to {mark.end:g} s, the "
                 f"video ends at {end:g} s"
             )
-    labels = sorted({mark.label for mark in marks})
+    labels = {label: i for i, label in enumerate(sorted({mark.label for mark in marks}))}
+    by_video: dict[str, list[Mark]] = {name: [] for name in durations}
+    for mark in sorted(marks):
+        by_video[mark.video].append(mark)
     names = sorted(durations)
     order = np.random.default_rng(seed).permutation(len(names))
     first, second = (round(part * len(names)) for part in (parts[0], parts[0] + parts[1]))
@@ -114,10 +119,9 @@ def annotation_file(
                     {
                         "segment": [mark.start, min(mark.end, durations[name])],
                         "label": mark.label,
-                        "label_id": labels.index(mark.label),
+                        "label_id": labels[mark.label],
                     }
-                    for mark in sorted(marks)
-                    if mark.video == name
+                    for mark in by_video[name]
                 ],
             }
             for name in names
@@ -179,7 +183,10 @@ def _table(text: str, path: Path) -> Iterator[Mark]:
 
 
 def _via(text: str, path: Path) -> Iterator[Mark]:
-    """Temporal segments of a VIA 3 project; a label may be the number of one of its options."""
+    """Temporal segments of a VIA 3 project; a label may be the number of one of its options.
+
+    Free text beside such a choice is a remark and no label.
+    """
     project = json.loads(text)
     for mark in project["metadata"].values():
         if len(mark["z"]) != 2:  # a region of a still
@@ -187,15 +194,16 @@ def _via(text: str, path: Path) -> Iterator[Mark]:
         view = project["view"][mark["vid"]]
         video = Path(project["file"][str(view["fid_list"][0])]["fname"]).stem
         start, end = map(float, mark["z"])
+        chosen, free = [], []
         for attribute, value in mark["av"].items():
             kind = project["attribute"][attribute]
             options = kind.get("options") or {}
             # of boxes to tick, the numbers of those that are ticked
             values = value.split(",") if str(kind.get("type")) == "2" else [value]
-            for one in values:
-                yield Mark(video, start, end, options.get(one, one))
-        if not mark["av"]:
-            yield Mark(video, start, end, "")
+            labels = [options.get(one, one) for one in values if one.strip()]
+            (chosen if options else free).extend(labels)
+        for label in chosen or free or [""]:
+            yield Mark(video, start, end, label)
 
 
 def _number(text: str | None, line: int) -> float:

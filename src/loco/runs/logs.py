@@ -105,21 +105,22 @@ def build_loggers(config: DictConfig) -> list[Any]:
 def closing_wandb() -> Iterator[None]:
     """Close a W&B run that is left open, as a failed one; one from before, too.
 
-    The next job of a sweep in this process would log into it. A run that came to its end is closed
-    by its callback.
+    The next job of a sweep in this process would log into it. A run that left results is closed by
+    its callback, which shows them.
     """
-    _close_wandb()
+    _close_wandb(1)
     try:
         yield
     except BaseException:
-        _close_wandb()
+        _close_wandb(1)
         raise
+    _close_wandb(0)
 
 
-def _close_wandb() -> None:
+def _close_wandb(exit_code: int) -> None:
     wandb = sys.modules.get("wandb")  # imported only by who logs to it
     if wandb is not None and wandb.run is not None:
-        wandb.finish(exit_code=1)
+        wandb.finish(exit_code=exit_code)
 
 
 def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:

@@ -25,7 +25,7 @@ INCIDENTAL = (
     "output_dir", "ckpt_path", "resume_sweep", "reuse", "logger", "csv_log", "report",
 )  # fmt: skip
 # of the callbacks, what shows or writes; the others, such as the average of the weights, matter
-SHOWING = re.compile(r"callbacks\.((progress|summary|report)(\.|$)|\w+\.dirpath$)")
+SHOWING = re.compile(r"callbacks\.((progress|summary|report|wandb)(\.|$)|\w+\.dirpath$)")
 # groups that a model may take
 MODEL_GROUPS = ("attention", "correspondence")
 # where parts stood before 0.2.0
