@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +18,16 @@ from loco.cli import main
 optuna = pytest.importorskip("optuna", minversion="4", reason="needs loco-dave[search]")
 
 from loco.errors import SettingError  # noqa: E402
-from loco.sweeps.search import done, importances, open_study, split_words, suggest  # noqa: E402
+from loco.runs.checkpoints import load_checkpoint  # noqa: E402
+from loco.sweeps.job import alone_in  # noqa: E402
+from loco.sweeps.search import (  # noqa: E402
+    completed,
+    done,
+    importances,
+    open_study,
+    split_words,
+    suggest,
+)
 
 WORDS = [
     "correspondence.weight=interval(0.01, 1)", "attention.window_size=choice(4, 8)",
@@ -86,6 +100,87 @@ def test_wrong_words_are_told_first(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["search", "optimizer.lrr=interval(0, 1)", "--folder", str(tmp_path / "x")]) == 1
     assert "did you mean optimizer.lr?" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["resume_sweep=true"], "resume_sweep=true: is for loco train"),
+        (["reuse=nowhere"], "reuse=nowhere: is for loco train"),
+        (["hydra/launcher=local"], "hydra/launcher=local: is for loco train"),
+        (["output_dir=x"], "output_dir=x: is for loco train"),
+        (["experiment=lambda"], "the experiment sweeps correspondence.weight"),
+        (["optimizer.lr=tag(log, interval(0, 1))"], "expected 0 < low < high"),
+        (["optimizer.lr=interval(1, 0.1)"], "expected low < high"),
+    ],
+)
+def test_what_is_no_search_is_refused(
+    words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", *WORDS, *words, "--folder", str(tmp_path / "x")]) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "x" / "study.db").exists()
+
+
+def test_a_search_without_any_score_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["correspondence.weight=0.95,0.99", *WORDS[1:], "--folder", str(tmp_path)]
+    assert main(["search", *words, "--trials", "2"]) == 1
+    assert "2 trials, 0 of them trained to their end\n2 failed" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["search", *words, "--trials", "0"])
+
+
+def test_a_search_is_alone_in_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with alone_in(tmp_path):
+        assert main(["search", *WORDS, "--trials", "1", "--folder", str(tmp_path)]) == 1
+    assert "this search is under way" in capsys.readouterr().err
+
+
+def test_what_was_trained_is_not_trained_again(tmp_path: Path) -> None:
+    words = ["attention.window_size=4,8", "task=sweep_tasks.searched", "seed=1"]
+    assert main(["search", *words, "--trials", "6", "--folder", str(tmp_path)]) == 0
+    study = open_study(tmp_path, 0, prune=True)
+    assert len(done(study, tmp_path)) == 6
+    assert len(completed(study)) == len(list(tmp_path.glob("trial-*"))) <= 2
+
+
+def test_secrets_stay_out_of_the_folder(tmp_path: Path) -> None:
+    words = [*WORDS, "logger=wandb", "+logger.wandb.api_key=abc123xyz", "--folder", str(tmp_path)]
+    assert main(["search", *words, "--trials", "1"]) == 0
+    assert main(["search", *words, "--trials", "2"]) == 0
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(files) > 6
+    assert not [file for file in files if b"abc123xyz" in file.read_bytes()]
+
+
+@pytest.mark.slow
+def test_a_stopped_trial_goes_on(synthetic_root: Path, tmp_path: Path) -> None:
+    words = [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET,
+             "trainer.max_epochs=40", "optimizer.lr=0.001,0.002"]  # fmt: skip
+    folder = tmp_path / "search"
+    command = [sys.executable, "-m", "loco.cli", "search", *words, "--trials", "1",
+               "--folder", str(folder)]  # fmt: skip
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    last = folder / "trial-001" / "checkpoints" / "last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.is_file() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    told = run.communicate(timeout=60)[1]
+    assert run.returncode == 143, told
+    assert f"interrupted; the same command with --folder {folder} goes on" in told
+    assert "Traceback" not in told
+    stopped = load_checkpoint(last)["global_step"]
+    assert main(command[3:]) == 0
+    noted = json.loads((folder / "trial-002" / "provenance.json").read_text())["starts"]
+    assert noted[-1]["resumed_from"] == str(folder / "trial-001")
+    assert stopped > 0
+    ended = [trial.state.name for trial in open_study(folder, 0, prune=True).trials]
+    assert ended == ["FAIL", "COMPLETE"]
 
 
 @pytest.mark.slow

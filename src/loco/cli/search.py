@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from loco.cli.configs import config_folder, own_folder, seed
-from loco.errors import LocoError
+from loco.errors import Interrupted, LocoError, SettingError
 from loco.files import write_text
 from loco.runs.composition import Composition
 from loco.runs.overrides import readable_words
@@ -41,22 +43,48 @@ def main(arguments: list[str]) -> int:
         return Composition("train", [*words, callback], config_folder(), own).config
 
     words = readable_words(args.words)
-    _ = Composition("train", words, config_folder(), own, sweep=True).config  # is nothing wrong?
+    _check_no_sweep(words, Composition("train", words, config_folder(), own, sweep=True).config)
     _check_optuna()
     import loco.runs.entry
     from loco.runs.folders import make_unique
-    from loco.sweeps.search import open_study, search, split_words
+    from loco.sweeps.job import alone_in
+    from loco.sweeps.search import completed, open_study, search, split_words
 
     split_words(words)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s][%(name)s] %(message)s")
     loco.runs.entry.quieten()
     folder = args.folder or make_unique(f"multirun/search/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
-    study = open_study(folder, args.seed, not args.no_pruning)
-    try:
-        search(study, folder, words, args.trials, compose)
-    finally:
+    with alone_in(folder) as alone, loco.runs.entry.raising_on_sigterm():
+        if not alone:
+            raise LocoError(f"{folder}: this search is under way, in another process")
+        study = open_study(folder, args.seed, not args.no_pruning)
+        try:
+            search(study, folder, words, args.trials, compose)
+        except (KeyboardInterrupt, Interrupted) as end:
+            _show(study, folder)
+            again = shlex.quote(str(folder))
+            print(f"interrupted; the same command with --folder {again} goes on", file=sys.stderr)
+            return int(getattr(end, "exit_code", 130))
+        except LocoError:
+            _show(study, folder)
+            raise
         _show(study, folder)
-    return 0
+        return 0 if completed(study) else 1
+
+
+def _check_no_sweep(words: list[str], config: DictConfig) -> None:
+    """Refuse what is for `loco train -m`: it would be left out without a word."""
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if key in ("output_dir", "resume_sweep", "reuse", "ckpt_path") or key.startswith("hydra"):
+            raise SettingError(
+                f"{word}: is for loco train; a search has --folder, and goes on in it"
+            )
+    if params := config.hydra.sweeper.get("params"):
+        raise SettingError(
+            f"the experiment sweeps {', '.join(map(str, params))}: that is for loco train -m; a "
+            "search takes ranges as words of its own"
+        )
 
 
 def _check_optuna() -> None:
@@ -80,12 +108,14 @@ def _show(study: optuna.Study, folder: Path) -> None:
     from loco.runs.results import show
     from loco.sweeps.origin import IMPORTANCES
     from loco.sweeps.report import write_sweep_report
-    from loco.sweeps.search import completed, done, importances, trial_folder
+    from loco.sweeps.search import completed, done, failures, importances, trial_folder
     from loco.sweeps.tabulate import Table, columns_of, make_rows, read_jobs
 
     best = completed(study)
     ended = done(study, folder)
     print(f"{folder}: {len(ended)} trials, {len(best)} of them trained to their end")
+    if failed := failures(study, folder):
+        print(f"{failed} failed; why stands in their folders, in failed.txt")
     if not best:
         return
     table = RichTable("trial", *best[0].params, "validation mAP", title="the best trials")
@@ -103,6 +133,12 @@ def _show(study: optuna.Study, folder: Path) -> None:
     print(f"{page}: open it in a browser")
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="loco search",
@@ -111,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("words", nargs="+", metavar="KEY=VALUE", help="overrides as for loco train, some as ranges")
-    add("--trials", type=int, default=20, metavar="N", help="in all (default: %(default)s)")
+    add("--trials", type=_count, default=20, metavar="N", help="in all (default: %(default)s)")
     add("--folder", type=Path, metavar="DIR", help="of the search, new or one that goes on")
     add("--seed", type=seed, default=0, help="of the sampler (default: %(default)s)")
     add("--no-pruning", action="store_true", help="train every trial to its end")

@@ -48,7 +48,7 @@ def sweep_job(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             main(config)
             return None
         folder = Path(hydra.runtime.output_dir)
-        with _alone(folder) as alone:
+        with alone_in(folder) as alone:
             if not alone:
                 log.warning("%s: runs elsewhere, left alone", folder)
                 return None
@@ -76,7 +76,7 @@ def _run(main: Callable[[DictConfig], Any], config: DictConfig, folder: Path) ->
             return
         if (folder / "checkpoints").is_symlink():  # of a twin, see `reuse`
             (folder / "checkpoints").unlink()
-        if checkpoint := _usable_checkpoint(folder):  # newer than what the job was started from
+        if checkpoint := usable_checkpoint(folder):  # newer than what the job was started from
             config.ckpt_path = str(checkpoint)
     (folder / FAILED).unlink(missing_ok=True)
     if config.reuse and (twin := find_twin(Path(config.reuse), config)):
@@ -102,7 +102,7 @@ def _take_over(folder: Path, twin: Path) -> None:
                 shutil.copyfile(twin / name, unfinished)
 
 
-def _usable_checkpoint(folder: Path) -> Path | None:
+def usable_checkpoint(folder: Path) -> Path | None:
     """The last checkpoint of an unfinished job; None if there is none, or a damaged one."""
     file = folder / "checkpoints" / "last.ckpt"
     if not file.is_file():
@@ -145,7 +145,7 @@ def _note_failure(folder: Path, error: Exception) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
+def alone_in(folder: Path) -> Iterator[bool]:
     """Whether no other process works in a folder; keeps others out meanwhile."""
     from filelock import FileLock, Timeout  # here, as --help needs none
 

@@ -8,6 +8,7 @@ run in a folder of its own.
 from __future__ import annotations
 
 import logging
+import math
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,14 +27,16 @@ from loco.files import write_text
 from loco.runs.entry import readable
 from loco.runs.jobs import FAILED
 from loco.runs.processes import run_task
-from loco.runs.words import quoted_value
-from loco.sweeps.job import validation_score
+from loco.runs.words import plain_without_secrets, quoted_value, without_secrets
+from loco.sweeps.job import usable_checkpoint, validation_score
 
 log = logging.getLogger(__name__)
 
 STUDY = "study.db"
 WARM_TRIALS, WARM_EPOCHS = 5, 2
 """Trials that are never pruned, since there is nothing to compare with, and epochs likewise."""
+STOPPED, REPEATED = "stopped", "repeated"
+"""Where a trial keeps which other one it goes on with, or has the score of."""
 WORDS = "words"
 """Where a study keeps the words that it was started with."""
 _trials: list[Trial] = []
@@ -57,7 +60,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, Override]]:
     """What is fixed, and what is searched by key, such as `correspondence.weight=interval(0.01,1)`.
 
     Raises:
-        SettingError: nothing is searched.
+        SettingError: nothing is searched, or an interval is none.
     """
     overrides = OverridesParser.create().parse_overrides(list(words))
     searched = {o.key_or_group: o for o in overrides if o.is_sweep_override()}
@@ -66,6 +69,14 @@ def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, Override]]:
             "nothing to search: give ranges, such as 'optimizer.lr=tag(log, interval(1e-4, 1e-2))' "
             "or attention=fixed,cdp"
         )
+    for override in searched.values():
+        space = override.value()
+        if isinstance(space, IntervalSweep):
+            low, high = float(space.start or 0), float(space.end or 0)
+            least = 0 if "log" in space.tags else -math.inf
+            if not least < low < high < math.inf:
+                wanted = "0 < low < high" if "log" in space.tags else "low < high"
+                raise SettingError(f"{override.input_line}: expected {wanted}")
     return [str(o.input_line) for o in overrides if not o.is_sweep_override()], searched
 
 
@@ -83,7 +94,7 @@ def suggest(trial: Trial, key: str, override: Override) -> Any:
 def open_study(folder: Path, seed: int, prune: bool) -> optuna.Study:
     """The study of a folder, a new one where there is none.
 
-    Trials that were stopped amid their training are tried again with the same values.
+    Trials that were stopped amid their training go on, as new ones with the same values.
     """
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -98,7 +109,7 @@ def open_study(folder: Path, seed: int, prune: bool) -> optuna.Study:
     study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+        study.enqueue_trial(trial.params, user_attrs={STOPPED: trial.number})
     return study
 
 
@@ -128,8 +139,15 @@ def search(
         own = {key: suggest(trial, key, override) for key, override in searched.items()}
         output = trial_folder(folder, trial.number)
         log.info("trial %d of %d: %s", trial.number + 1, trials, own)
+        if same := next((one for one in completed(study) if one.params == trial.params), None):
+            log.info("the same as trial %d, not trained again", same.number + 1)
+            trial.set_user_attr(REPEATED, same.number)
+            study.tell(trial, same.value)
+            continue
         try:
             overrides = [*fixed, *(f"{key}={value}" for key, value in own.items())]
+            if checkpoint := _of_stopped(trial, folder):
+                overrides.append(f"ckpt_path={quoted_value(checkpoint)}")
             config = compose([*overrides, f"output_dir={quoted_value(output)}"])
             _note(output, overrides, config, trial.number)
             _trials.append(trial)
@@ -148,9 +166,15 @@ def search(
             _trials.clear()
 
 
+def _of_stopped(trial: Trial, folder: Path) -> Path | None:
+    """The last checkpoint of the trial that this one goes on with, if there is one."""
+    number = trial.user_attrs.get(STOPPED)
+    return None if number is None else usable_checkpoint(trial_folder(folder, number))
+
+
 def _check_words(study: optuna.Study, folder: Path, words: Sequence[str]) -> None:
     """Note what a search is of, or see that it is what it was: its trials are compared."""
-    now = sorted(words)
+    now = sorted(without_secrets(words))
     then = study.user_attrs.get(WORDS, now)
     if then != now:
         told = [f"{what} {listed(of, 5)}" for what, of in (
@@ -179,9 +203,15 @@ def done(study: optuna.Study, folder: Path) -> list[FrozenTrial]:
     ]
 
 
+def failures(study: optuna.Study, folder: Path) -> int:
+    """How many trials ended with an error."""
+    return sum((trial_folder(folder, one.number) / FAILED).is_file() for one in study.trials)
+
+
 def completed(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials with a score, the best first."""
+    """Trials with a score of their own, the best first."""
     found = study.get_trials(states=[TrialState.COMPLETE])
+    found = [trial for trial in found if REPEATED not in trial.user_attrs]
     return sorted(found, key=lambda trial: -float(trial.value or 0))
 
 
@@ -196,8 +226,11 @@ def importances(study: optuna.Study) -> dict[str, float]:
 def _note(output: Path, overrides: list[str], config: DictConfig, number: int) -> None:
     """What Hydra notes of a job, which tables and resuming read."""
     notes = output / ".hydra"
-    plain = OmegaConf.masked_copy(config, [*set(config) - {"hydra"}])
+    masked = OmegaConf.masked_copy(config, [*set(config) - {"hydra"}])
+    plain = OmegaConf.create(plain_without_secrets(OmegaConf.to_container(masked)))
     hydra = {"job": {"num": number}, "runtime": {"choices": dict(config.hydra.runtime.choices)}}
-    write_text(notes / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(overrides)))
+    write_text(
+        notes / "overrides.yaml", OmegaConf.to_yaml(OmegaConf.create(without_secrets(overrides)))
+    )
     write_text(notes / "config.yaml", OmegaConf.to_yaml(plain))
     write_text(notes / "hydra.yaml", OmegaConf.to_yaml(OmegaConf.create({"hydra": hydra})))
