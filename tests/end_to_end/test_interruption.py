@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from random import Random
 
@@ -154,6 +157,45 @@ def test_submitit_queues_a_job_again_and_it_goes_on(
     assert told.index("SIGUSR2: ends after this batch, and saves") < told.index("Caught signal")
     (last,) = (tmp_path / "sweep").rglob("last.ckpt")
     assert_same_training(whole, last.parents[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT to all"])
+def test_jobs_beside_each_other_save_and_end(
+    how: str, synthetic_root: Path, tmp_path: Path
+) -> None:
+    """joblib's processes would be killed with the command, or outlive it."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    command = [sys.executable, "-m", "loco.cli", "train", "-m", f"data.root={synthetic_root}",
+               *SETTINGS, "hydra/launcher=local", "hydra.sweep.dir=sweep", "seed=0,1,2",
+               "trainer.max_epochs=400"]  # fmt: skip
+    with (tmp_path / "out.txt").open("w") as out:
+        run = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, cwd=tmp_path, start_new_session=True
+        )
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and run.poll() is None:
+        begun = sorted((tmp_path / "sweep").glob("*/checkpoints/last.ckpt"))
+        if len(begun) == 2:
+            break
+        time.sleep(0.1)
+    if how == "SIGTERM":
+        run.send_signal(signal.SIGTERM)
+    else:  # as a terminal does
+        os.killpg(run.pid, signal.SIGINT)
+    code = run.wait(timeout=100)
+    told = (tmp_path / "out.txt").read_text()
+    assert code == (143 if how == "SIGTERM" else 130), told
+    assert "waiting for the jobs, which save and end" in told
+    assert "Traceback" not in told
+    assert "the same command with resume_sweep=sweep tries these again" in told
+    folders = sorted((tmp_path / "sweep").glob("*/.hydra"))
+    assert sorted((tmp_path / "sweep").glob("*/checkpoints/last.ckpt")) == begun
+    for file in begun:
+        noted = json.loads((file.parent.parent / "provenance.json").read_text())["starts"]
+        assert noted[-1]["ended"].startswith("interrupted: SIG")
+        load_checkpoint(file)
+    assert len(folders) == 3
 
 
 def test_a_second_ctrl_c_does_not_wait() -> None:

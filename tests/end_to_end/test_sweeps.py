@@ -263,6 +263,16 @@ def test_joblib_divides_the_threads(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_sweep_that_leaves_no_results_is_no_failure(synthetic_root: Path, tmp_path: Path) -> None:
+    done = call(
+        "-m", f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, "debug=fast", "seed=0,1",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.code == 0, done.out
+    assert "2 of 2 jobs finished" in done.out
+
+
 def test_joblib_goes_on_after_a_failure(tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     done = call("-m", "hydra/launcher=joblib", "task=sweep_tasks.quick", "seed=1,0", cwd=tmp_path)

@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,10 @@ def run_composed(
     from loco.runs.composition import Composition
     from loco.runs.finding import check_named_files
     from loco.runs.outside import check_start
+    from loco.sweeps.stopping import beside_others, waiting_for_jobs
 
     options, _ = get_args_parser().parse_known_args(arguments)
+    beside = False
     if options.shell_completion and len(options.overrides) != 1:
         raise LocoError("--shell-completion: expected one of install=SHELL, uninstall=, query=")
     others = (options.hydra_help, options.shell_completion, options.info, options.config_path)
@@ -66,12 +69,14 @@ def run_composed(
         config = composition.config
         if not options.cfg and not options.multirun:
             check_named_files(config)
+        beside = options.multirun and beside_others(config.hydra.launcher)
     words = ["loco", name, *(arguments if given is None else given)]
     os.environ[COMMAND] = shlex.join(without_secrets(words))  # also for processes of a job
     sys.argv = [f"loco {name}", *arguments]  # Hydra reads nothing else
     compose = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)
     try:
-        compose(task)()
+        with waiting_for_jobs() if beside else nullcontext():
+            compose(task)()
     except ValueError as error:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if not str(frame.f_globals.get("__name__")).startswith("hydra."):

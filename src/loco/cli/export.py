@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("run", type=Path, help="the run's folder, whose best checkpoint counts, or a checkpoint")
+    add("run", help="the run's folder, whose best checkpoint counts, or a checkpoint")
     add("-o", "--output", type=Path, required=True, metavar="FILE", help=".pt2 or .onnx")
     add("--format", choices=sorted(ENDINGS), help="(default: by the name's ending)")
     add("--steps", type=_steps, metavar="N", help="of the feature grid, the longest video that it "

@@ -194,7 +194,8 @@ def _via(text: str, path: Path) -> Iterator[Mark]:
         view = project["view"][mark["vid"]]
         video = Path(project["file"][str(view["fid_list"][0])]["fname"]).stem
         start, end = map(float, mark["z"])
-        chosen, free = [], []
+        chosen: list[str] = []
+        free: list[str] = []
         for attribute, value in mark["av"].items():
             kind = project["attribute"][attribute]
             options = kind.get("options") or {}

@@ -36,8 +36,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged file makes torch raise
         raise CheckpointError(
-            f"{file}: expected a checkpoint that this suite wrote, but reading it failed "
-            f"({(str(error).splitlines() or [type(error).__name__])[0][:100]})"
+            f"{file}: no checkpoint, or a damaged or incomplete one: reading it failed "
+            f"({type(error).__name__}). A run's folder has two, best.ckpt and last.ckpt"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("hyper_parameters"), dict):
         raise CheckpointError(f"{file}: a checkpoint, but not one that this suite wrote")
@@ -63,7 +63,8 @@ def start_from(module: LocalizationModule, file: Path) -> str:
     """Begin with the weights of another training's checkpoint; says which.
 
     They must hold all that the module has, by name and shape; what they hold besides, such as the
-    experts of other tasks, is left.
+    experts of other tasks, is left. What has the shape of another number of classes stays as it is
+    initialised.
 
     Args:
         module: gets the weights.
@@ -74,10 +75,23 @@ def start_from(module: LocalizationModule, file: Path) -> str:
     """
     checkpoint = load_checkpoint(file)
     given, own = checkpoint["state_dict"], module.state_dict()
+    theirs, ours = checkpoint["hyper_parameters"]["class_names"], module.class_names
     lacking = [
         name for name, value in own.items()
         if name not in given or given[name].shape != value.shape
     ]  # fmt: skip
+    of_classes = [
+        name for name in lacking
+        if isinstance(ours, list) and _differs_in_classes(
+            given.get(name), own[name], len(theirs), len(ours)
+        )
+    ]  # fmt: skip
+    lacking = [name for name in lacking if name not in of_classes]
+    if moved := _other_classes(theirs, ours):
+        kept = (
+            f"these begin anew: {listed(of_classes, 4)}" if of_classes else "its head is of those"
+        )
+        log.warning("init_from=%s: was trained on other classes (%s); %s", file, moved, kept)
     if lacking:
         raise CheckpointError(
             f"init_from={file}: its weights do not fit this model: {len(lacking)} of {len(own)} "
@@ -89,8 +103,27 @@ def start_from(module: LocalizationModule, file: Path) -> str:
         if not own[name].any():
             task = name.rpartition(".")[2]
             raise CheckpointError(f"model.tasks.{task}.text: expected a text table, there is none")
-    module.load_state_dict({name: (own if name in tables else given)[name] for name in own})
+    anew = {*tables, *of_classes}
+    module.load_state_dict({name: (own if name in anew else given)[name] for name in own})
     return describe_checkpoint(file, checkpoint)
+
+
+def _other_classes(then: Any, now: Any) -> str:
+    """How the classes of two trainings differ; nothing if they do not."""
+    if then == now or not (isinstance(then, list) and isinstance(now, list)):
+        return ""
+    if len(then) != len(now):
+        return f"{len(then)} → {len(now)} classes"
+    first = next(i for i, pair in enumerate(zip(then, now, strict=True)) if pair[0] != pair[1])
+    return f"id {first}: {then[first]!r} → {now[first]!r}"
+
+
+def _differs_in_classes(given: Tensor | None, own: Tensor, then: int, now: int) -> bool:
+    """Whether a weight is there, and has another shape for its number of classes alone."""
+    if given is None or given.dim() != own.dim() or then == now:
+        return False
+    pairs = zip(given.shape, own.shape, strict=True)
+    return all(a == b or a * now == b * then for a, b in pairs)
 
 
 def build_module(config: dict[str, Any], **kwargs: Any) -> LocalizationModule:
@@ -219,6 +252,11 @@ def check_resumes(
                 f"{file}: goes on with the text table that it has; another one ({differing[key]}) "
                 "is for a training of its own: init_from="
             )
+    if moved := _other_classes(kept["class_names"], config["class_names"]):
+        raise CheckpointError(
+            f"{file}: was trained on other classes ({moved}); a training of its own begins with "
+            "these weights by init_from="
+        )
     named = {part for name, _ in module.named_parameters() for part in name.split(".")}
     given = [(of.get("optimizer") or {}).get("lr_factors") or {} for of in (kept, config)]
     factors = [[name for name in of if name in named] for of in given]

@@ -72,7 +72,8 @@ def raising_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGTERM) is _raise_interrupted:  # else a sweep's worker listens
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _raise_interrupted(number: int, frame: FrameType | None) -> None:

@@ -37,7 +37,7 @@ from loco.runs.results import (
     tested_videos,
     write_results,
 )
-from loco.runs.settings import absolute_paths, check_numbers, reading_data
+from loco.runs.settings import absolute_paths, check_numbers, names_in, reading_data
 from loco.runs.streams import one_line
 from loco.runs.trusted import build_trusted
 from loco.training.module import LocalizationModule
@@ -139,7 +139,7 @@ def _test(
 ) -> None:
     """Test one checkpoint, leave its results in a folder, and note what was found."""
     log.info("evaluating %s", file)
-    trust = list(config.trust or ())
+    trust = names_in(config.trust)
     checkpoint = load_checkpoint(file)
     module = restore_module(checkpoint, file, trust)
     tested = describe_checkpoint(file, checkpoint)

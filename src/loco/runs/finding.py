@@ -22,6 +22,8 @@ def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_p
     Raises:
         CheckpointError: there is none.
     """
+    if not str(path).strip():
+        raise CheckpointError(f"{setting}=: expected a checkpoint or a run's folder, got nothing")
     path = Path(path)
     if path.is_file():
         return path
@@ -58,7 +60,9 @@ def check_named_files(config: DictConfig) -> None:
     for path in checkpoint_paths(_value(config, "ckpt_path")):
         find_checkpoint(path, best=reading)
     init_from = _value(config, "init_from")
-    if init_from and not _value(config, "ckpt_path"):  # who goes on has begun with it already
+    if init_from is not None and not _value(
+        config, "ckpt_path"
+    ):  # who goes on has begun with it already
         find_checkpoint(str(init_from), True, "init_from")
     data, films = config.get("data") or {}, _value(config, "videos")
     if "videos" in config and data and films is None and OmegaConf.is_missing(data, "root"):

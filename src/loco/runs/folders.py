@@ -93,6 +93,28 @@ def make_unique(path: str | Path) -> Path:
             candidate = path.with_name(f"{path.name}-{number}")
 
 
+RUN = (
+    "metrics.json", "predictions.json", "config.yaml", "provenance.json", "decoding.json",
+    "report.html", "checkpoints", "logs",
+)  # fmt: skip
+"""What a run leaves in its folder, the first of it only once it is finished."""
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Move what an earlier run left in a folder beside it, before another one mixes with it.
+
+    Returns:
+        the new folder; None where there was no run.
+    """
+    held = [folder / name for name in (*RUN, ".hydra") if (folder / name).exists()]
+    if not {path.name for path in held} & {"metrics.json", "checkpoints"}:
+        return None
+    aside = make_unique(folder.absolute().with_name(f"{folder.absolute().name}-earlier"))
+    for path in held:
+        path.rename(aside / path.name)
+    return aside
+
+
 def sweep_folder(path: str, overrides: Iterable[str], resume: bool | str) -> Path:
     """The folder of a sweep: a new one, or the one that is resumed.
 

@@ -13,8 +13,10 @@ from loco.files import write_text
 from loco.runs.words import HIDDEN, plain_without_secrets, secret_values
 
 
-def keep_hydra_notes(config: DictConfig) -> None:
+def keep_hydra_notes(config: DictConfig, begins: bool = False) -> None:
     """Put Hydra's notes of the command into the run's folder, if it is another one than Hydra's.
+
+    Where a run lies there already, only once another one begins.
 
     A run is gone on with by them. Values of secrets are replaced in them. Several processes, each
     with a Hydra of its own, may write them at once: none reads what another one writes.
@@ -24,6 +26,7 @@ def keep_hydra_notes(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     source = Path(hydra.runtime.output_dir) / str(hydra.output_subdir)
     target = Path(config.output_dir) / ".hydra"
+    occupied = target != source and (target.parent / "config.yaml").is_file()
     secrets = secret_values([*hydra.overrides.task, *hydra.overrides.hydra])
     notes = {
         "config.yaml": config,
@@ -37,13 +40,18 @@ def keep_hydra_notes(config: DictConfig) -> None:
         text = OmegaConf.to_yaml(OmegaConf.create(plain_without_secrets(noted)))
         for value in filter(None, secrets):  # also in what Hydra makes of them, as names of folders
             text = text.replace(value, HIDDEN)
-        for folder in (source, target):
+        for folder in (source, target) if begins or not occupied else (source,):
             write_text(folder / name, text, shared=True)
+
+
+def in_sweep() -> bool:
+    """Whether this is a job of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def remove_empty_run() -> None:
     """Remove the folder that Hydra made for a command that failed before it left anything there."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode == RunMode.MULTIRUN:
+    if not HydraConfig.initialized() or in_sweep():
         return
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)

@@ -20,7 +20,7 @@ from loco.runs.player import write_captioned, write_page
 from loco.runs.processes import num_processes
 from loco.runs.provenance import noting
 from loco.runs.results import counted, detections_table, show, tell_incomplete
-from loco.runs.settings import check_numbers, merged_data
+from loco.runs.settings import check_numbers, merged_data, names_in
 from loco.runs.trusted import build_trusted
 from loco.structures import Events
 from loco.training.gather import merged
@@ -40,7 +40,7 @@ def predict(config: DictConfig) -> dict[str, Events]:
         IncompleteError: at the end, where videos had to be left out; it names them.
     """
     check_numbers(config)
-    check_formats(config.formats, films=config.videos is not None)
+    check_formats(names_in(config.formats), films=config.videos is not None)
     check_on_damage(config)
     if config.videos is None:
         if OmegaConf.is_missing(config.data, "root"):
@@ -53,7 +53,7 @@ def predict(config: DictConfig) -> dict[str, Events]:
         raise SettingError("videos=…: expected trainer.devices=1 (or loco extract first)")
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("predicting with %s", file)
-    trust = list(config.trust or ())
+    trust = names_in(config.trust)
     module = load_module(file, trust)
     failed: dict[str, str] = {}
     asked: list[str] | None = None  # all that the folder has
@@ -93,7 +93,7 @@ def _write(
     config: DictConfig, detections: dict[str, Events], class_names: list[str]
 ) -> dict[str, Events]:
     """Write detections as the config asks for, show some; returns those that score enough."""
-    output, formats = Path(config.output_dir), list(config.formats)
+    output, formats = Path(config.output_dir), names_in(config.formats)
     written = write_predictions(
         output, detections, class_names,
         [name for name in formats if name not in FILM_FORMATS], config.min_score,

@@ -239,6 +239,13 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def names_in(value: Any) -> list[str]:
+    """The names that a setting holds: of a list, of one alone, or none."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else [str(name) for name in value]
+
+
 def absolute_paths(config: DictConfig) -> DictConfig:
     """The same config with absolute data paths, so that what is kept of it works from anywhere.
 
@@ -250,7 +257,7 @@ def absolute_paths(config: DictConfig) -> DictConfig:
     keys = [f"{folder}.{name}" for folder in folders for name in ("root", "annotations")]
     for key in (*keys, "init_from"):
         given = OmegaConf.select(config, key, default=None, throw_on_missing=False)
-        if given is not None:
+        if given is not None and str(given).strip():
             OmegaConf.update(config, key, str(Path(str(given)).absolute()))
     return config
 

@@ -20,13 +20,15 @@ from loco.runs.checkpoints import (
     build_module,
     check_resumes,
     find_checkpoint,
+    load_checkpoint,
     load_tested,
     start_from,
 )
 from loco.runs.cost import training_cost
 from loco.runs.decoding_choice import check_choice, choose_decoding
 from loco.runs.entry import naming_settings
-from loco.runs.folders import requeued
+from loco.runs.folders import requeued, set_aside
+from loco.runs.hydra_notes import in_sweep, keep_hydra_notes
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.parts import check_parts
 from loco.runs.provenance import noting
@@ -71,8 +73,7 @@ def train(config: DictConfig) -> dict[str, float]:
     check_parts(config)
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
-    resume = before_requeue(output) or (config.ckpt_path and find_checkpoint(config.ckpt_path))
-    start = not resume and config.init_from and find_checkpoint(config.init_from, True, "init_from")
+    resume, start = where_from(config, output)
     if resume:
         log.info("resuming from %s", resume)
     loggers = build_loggers(config)  # a missing login is told before the data is read
@@ -94,10 +95,10 @@ def train(config: DictConfig) -> dict[str, float]:
     if resume:
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
-        log.info("starting from the weights of %s", start_from(module, start))
+        log.info("starting from %s: the weights of %s", start, start_from(module, start))
     earlier = resume.parent.parent if resume else None
     if trainer.is_global_zero:
-        write_config(output, plain_config(config))
+        begin_folder(config, output, resume)
         if earlier:
             continue_log(trainer.loggers, earlier, steps)
     with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
@@ -144,10 +145,26 @@ def fit(
         raise
 
 
-def before_requeue(output: Path) -> Path | None:
-    """The last checkpoint of this very job, where a cluster starts it again into its folder."""
-    last = output / "checkpoints" / "last.ckpt"
-    return last if requeued() and last.is_file() else None
+def where_from(config: DictConfig, output: Path) -> tuple[Path | None, Path | None]:
+    """The checkpoint to go on with, else the one to take the weights from, if there is one.
+
+    A job that a cluster starts again into its folder goes on with its own. A damaged one is told
+    here, before data are made.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it is damaged.
+    """
+    own, resume, start = output / "checkpoints" / "last.ckpt", None, None
+    if requeued() and own.is_file():
+        resume = own
+    elif config.ckpt_path is not None:
+        resume = find_checkpoint(config.ckpt_path)
+    elif config.init_from is not None:
+        start = find_checkpoint(config.init_from, True, "init_from")
+    for file in (resume, start):
+        if file is not None:
+            load_checkpoint(file)
+    return resume, start
 
 
 def kept_settings(config: DictConfig, data: AVDataModule | MultiTaskDataModule) -> dict[str, Any]:
@@ -157,6 +174,15 @@ def kept_settings(config: DictConfig, data: AVDataModule | MultiTaskDataModule) 
         "audio_channels": data.audio_channels,
         "class_names": data.class_names,
     }
+
+
+def begin_folder(config: DictConfig, output: Path, resume: Path | None) -> None:
+    """Note the configuration in a run's folder; another run that lies there is moved aside."""
+    own = resume is not None and output.absolute() in resume.absolute().parents
+    if not (own or requeued() or in_sweep()) and (earlier := set_aside(output)):
+        log.warning("%s held another run, which is %s now", output, earlier)
+    keep_hydra_notes(config, begins=True)
+    write_config(output, plain_config(config))
 
 
 def write_config(folder: Path, settings: dict[str, Any]) -> None:

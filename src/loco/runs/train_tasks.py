@@ -21,7 +21,6 @@ from loco.runs.checkpoints import (
     MODEL_KEYS,
     build_module,
     check_resumes,
-    find_checkpoint,
     load_checkpoint,
     load_tested,
     start_from,
@@ -41,8 +40,8 @@ from loco.runs.results import (
     write_json,
     write_results,
 )
-from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
-from loco.runs.train import STAGES, before_requeue, fit, kept_settings, write_config
+from loco.runs.settings import absolute_paths, check_numbers, only_used_groups
+from loco.runs.train import STAGES, begin_folder, fit, kept_settings, where_from, write_config
 from loco.training.callbacks import BestCheckpoint
 from loco.training.checkpoint_io import AtomicCheckpointIO
 from loco.training.interruption import Interruption
@@ -75,8 +74,7 @@ def train(config: DictConfig) -> dict[str, float]:
         raise SettingError("decoding_choice: several tasks have a decoding each, none is chosen")
     config = only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
-    resume = before_requeue(output) or (config.ckpt_path and find_checkpoint(config.ckpt_path))
-    start = not resume and config.init_from and find_checkpoint(config.init_from, True, "init_from")
+    resume, start = where_from(config, output)
     loggers = build_loggers(config)
     optimizer = instantiate(config.optimizer)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
@@ -91,7 +89,7 @@ def train(config: DictConfig) -> dict[str, float]:
         log.info("resuming from %s", resume)
         steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
-        log.info("starting from the weights of %s", start_from(module, start))
+        log.info("starting from %s: the weights of %s", start, start_from(module, start))
     best = {
         task: BestCheckpoint(str(output / "checkpoints" / task), f"val/{task}/mAP")
         for task in data.sets
@@ -102,7 +100,7 @@ def train(config: DictConfig) -> dict[str, float]:
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     earlier = resume.parent.parent if resume else None
     if trainer.is_global_zero:
-        write_config(output, plain_config(config))
+        begin_folder(config, output, resume)
         if earlier:
             continue_log(trainer.loggers, earlier, steps)
     with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
@@ -116,7 +114,9 @@ def train(config: DictConfig) -> dict[str, float]:
             name: sum(of[name] for of in metrics.values()) / len(metrics)
             for name in next(iter(metrics.values()))
         }
-        if trainer.is_global_zero and config.results:
+        if trainer.is_global_zero and not config.results:
+            finished()
+        elif trainer.is_global_zero:
             _write_means(output, mean, metrics)
             finished()
             log.info("took %.0f s", time.perf_counter() - began)

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from loco.runs.folders import requeued, write_sweep
 from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
 from loco.runs.settings import absolute_paths, flat, read_config
 from loco.runs.streams import console
+from loco.runs.words import quoted_override
 from loco.sweeps.sharing import share_machine
+from loco.sweeps.stopping import beside_others, stopping
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +50,11 @@ def sweep_job(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             main(config)
             return None
         folder = Path(hydra.runtime.output_dir)
-        with alone_in(folder) as alone:
+        beside = beside_others(hydra.launcher)
+        with alone_in(folder) as alone, stopping() if beside else nullcontext(True) as wanted:
             if not alone:
                 log.warning("%s: runs elsewhere, left alone", folder)
+            if not alone or not wanted:
                 return None
             share_machine(hydra.launcher, config.get("trainer") or {}, folder.parent)
             try:
@@ -78,6 +82,9 @@ def _run(main: Callable[[DictConfig], Any], config: DictConfig, folder: Path) ->
             (folder / "checkpoints").unlink()
         if checkpoint := usable_checkpoint(folder):  # newer than what the job was started from
             config.ckpt_path = str(checkpoint)
+    else:  # the sweep's folder was given, and has been used: none of that is of this job
+        for name in (*RESULTS, "checkpoints/last.ckpt"):
+            (folder / name).unlink(missing_ok=True)
     (folder / FAILED).unlink(missing_ok=True)
     if config.reuse and (twin := find_twin(Path(config.reuse), config)):
         _take_over(folder, twin)
@@ -199,10 +206,12 @@ class SweepSummary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Print it; the exit code is 1 if a job failed."""
         sweep = Path(config.hydra.sweep.dir)
-        became = {folder: status(folder) for folder in job_folders(sweep)}
+        became: dict[Path, str] = {folder: status(folder) for folder in job_folders(sweep)}
+        if not config.get("results", True):  # as debug=fast has it: noted alone
+            became |= {folder: "finished" for folder in became if _ended_well(folder)}
         done = sum(state == "finished" for state in became.values())
         print(f"{sweep}: {done} of {len(became)} jobs finished")
-        if done:
+        if done and config.get("results", True):
             _show_table(sweep)
         if done == len(became):
             return
@@ -211,10 +220,17 @@ class SweepSummary(Callback):
         table = Table("job", "", "why")
         for folder, state in became.items():
             if state != "finished":
-                table.add_row(folder.name, state, failure(folder))
+                with alone_in(folder) as alone:
+                    table.add_row(folder.name, state if alone else "runs", failure(folder))
         console(width=None if sys.stdout.isatty() else 160).print(table)
-        print("resume_sweep=true tries these again")
+        print(f"the same command with {quoted_override('resume_sweep', sweep)} tries these again")
         sys.exit(1)
+
+
+def _ended_well(folder: Path) -> bool:
+    from loco.sweeps.jobs import Job  # here, as --help needs none
+
+    return bool(Job(folder).provenance.get("ended") == "finished")
 
 
 def _show_table(sweep: Path) -> None:

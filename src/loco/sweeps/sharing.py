@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from loco.sweeps.stopping import beside_others
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _held: list[Any] = []
 """The lock on this process's GPU, for as long as it lives: what CUDA saw first stays."""
@@ -22,7 +24,7 @@ def share_machine(launcher: Mapping[str, Any], trainer: Mapping[str, Any], folde
             knows, is left alone.
         folder: of the sweep; the workers agree in it.
     """
-    if not launcher["_target_"].endswith(".JoblibLauncher"):
+    if not beside_others(launcher):
         return
     _share_threads(int(launcher["n_jobs"]))
     wanted = trainer.get("devices", 1), str(trainer.get("accelerator", "auto"))
