@@ -82,12 +82,12 @@ def test_describe_reads_every_value(
     root = tmp_path / "own"
     words = ["describe", str(root / "annotations.json"), "--layout", "unav100_i3d_vggish"]
     assert main([*words, "--check", str(root / "features")]) == 0
-    assert "every value of 21 videos is fine, 0 files are not" in capsys.readouterr().out
+    assert "every value of 21 videos is fine, 0 problems" in capsys.readouterr().out
     (bad,) = spoil(root, "train")
     (root / "features" / "test_00000_rgb.npy").unlink()
     assert main([*words, "--check", str(root / "features")]) == 1
     told = capsys.readouterr().out
-    assert "every value of 19 videos is fine, 2 files are not" in told
+    assert "every value of 19 videos is fine, 2 problems" in told
     assert f"{bad}_vggish.npy: NaN or infinity in 1 steps" in told
     assert "test_00000_rgb.npy: missing" in told
 

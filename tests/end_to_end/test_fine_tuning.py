@@ -56,7 +56,6 @@ def test_other_classes_get_a_head_of_their_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     count = len(load_module(finished_run).class_names)
-    fewer = relabelled("fewer", lambda label, number: (label, number) if number else None)
     fewer = relabelled("fewer", lambda label, number: (label, number - 1) if number else None)
     words = [fewer, "+data.generate=false", f"init_from={finished_run}", "optimizer.lr=0"]
     train(tiny(*words, "callbacks.ema=null"))

@@ -65,6 +65,7 @@ def _check(args: argparse.Namespace, annotations: Annotations) -> int:
     from rich.progress import Progress
 
     from loco.data.features import FeatureStore
+    from loco.data.inspection import told_lengths
     from loco.runs.streams import console
 
     layout = find_layout(args.layout or "synthetic", args.config_dir)
@@ -73,9 +74,11 @@ def _check(args: argparse.Namespace, annotations: Annotations) -> int:
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("reading features", total=len(found.lengths))
         bad = store.check_values(list(found.lengths), lambda: bar.advance(task))
-    problems = [*found.problems, *bad]
+    problems: list[object] = [*found.problems, *bad]
+    if told := told_lengths(store.root, layout.grid, found.lengths, annotations):
+        problems.append(told)
     print(f"\n{args.check}: every value of {len(found.lengths) - len(bad)} videos is fine, "
-          f"{len(problems)} files are not")  # fmt: skip
+          f"{len(problems)} problems")  # fmt: skip
     for problem in problems:
         print(f"  {problem}")
     return 1 if problems else 0

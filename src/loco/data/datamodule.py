@@ -17,7 +17,7 @@ from loco.data.augmentation import Augmentation, check_augmentations
 from loco.data.dataset import RandomCrop, VideoDataset
 from loco.data.extraction import Extraction, read_extraction
 from loco.data.features import FeatureLayout, FeatureStore, Inspection
-from loco.data.inspection import checked_files, warn_of_lengths
+from loco.data.inspection import checked_files, told_lengths
 from loco.data.sampler import (
     LengthBatchSampler,
     RepeatedBatchSampler,
@@ -115,8 +115,10 @@ class AVDataModule(lightning.LightningDataModule):
             "num_workers": num_workers, "max_length_difference": max_length_difference
         }.items():  # fmt: skip
             check_number(name, size, 0, whole=True)
-        if crop_ratio is not None and len(crop_ratio) != 2:
-            raise ValueError(f"crop_ratio must be two numbers or None, got {list(crop_ratio)}")
+        if crop_ratio is not None and (
+            not isinstance(crop_ratio, Sequence) or len(crop_ratio) != 2
+        ):
+            raise ValueError(f"crop_ratio must be two numbers or None, got {crop_ratio}")
         ratio = None if crop_ratio is None else (crop_ratio[0], crop_ratio[1])
         self.root = Path(root)
         self.annotations_path = None if annotations is None else Path(annotations)
@@ -289,7 +291,8 @@ class AVDataModule(lightning.LightningDataModule):
                 "%s: %d files hold float64, which is read as float32; files of float32 take half "
                 "the time to read", self.root, inspection.float64,
             )  # fmt: skip
-        warn_of_lengths(self.root, self.grid, inspection.lengths, self.annotations or {})
+        if told := told_lengths(self.root, self.grid, inspection.lengths, self.annotations or {}):
+            log.warning("%s", told)
         return inspection
 
     def _annotated(self, what: str) -> Annotations:

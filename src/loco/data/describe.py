@@ -296,7 +296,7 @@ def _overlapping_pairs(segments: np.ndarray, labels: list[int]) -> tuple[int, in
 
 
 def _share(count: int, total: int) -> str:
-    return f"{count} of {total} training events ({100 * count / total:.2g} %)"
+    return f"{count} of {total} training events ({100 * count / total:.3g} %)"
 
 
 def _classes(count: int) -> str:

@@ -81,21 +81,22 @@ def _without_bad_values(store: FeatureStore, inspection: Inspection) -> Inspecti
     return replace(inspection, lengths=lengths, problems=[*inspection.problems, *found])
 
 
-def warn_of_lengths(
+def told_lengths(
     root: Path, grid: TimeGrid, lengths: Mapping[str, int], annotations: Mapping[str, Video]
-) -> None:
-    """Warn where the lengths of the features and of the videos hardly belong together."""
+) -> str:
+    """That the lengths of features and videos hardly belong together; nothing if they do."""
     ratios = [
         grid.end_seconds(steps) / annotations[video_id].duration
         for video_id, steps in lengths.items()
         if video_id in annotations
     ]
-    if ratios and not 0.7 < (ratio := float(np.median(ratios))) < 1.4:
-        log.warning(
-            "%s: by the layout (%g fps, window %d, stride %d) the features last %.2f times "
-            "as long as the videos; are these the numbers they were made with?",
-            *(root, grid.fps, grid.window, grid.stride, ratio),
-        )
+    if not ratios or 0.7 < (ratio := float(np.median(ratios))) < 1.4:
+        return ""
+    return (
+        f"{root}: by the layout ({grid.fps:g} fps, window {grid.window}, stride {grid.stride}) the "
+        f"features last {ratio:.3g} times as long as the videos; are these the numbers they were "
+        "made with, and are times in seconds?"
+    )
 
 
 def _lines(items: Iterable[object]) -> str:

@@ -44,7 +44,7 @@ NUMBERS: dict[str, tuple[type, float, float]] = {
     "trainer.overfit_batches": (float, 0, math.inf),
     "data.num_workers": (int, 0, math.inf),
     "data.batch_size": (int, 1, math.inf),
-    "data.max_length": (int, 1, math.inf),
+    "data.max_length": (int, 1, 10**6),
     "optimizer.lr": (float, 0, math.inf),
     "optimizer.weight_decay": (float, 0, math.inf),
     "optimizer.warmup_epochs": (float, 0, math.inf),

@@ -30,6 +30,7 @@ from loco.data.dataset import collate, one_modality
 from loco.errors import TrainingError
 from loco.evaluation.metrics import DetectionMAP
 from loco.structures import Batch, Events, Sample, TimeGrid
+from loco.training.contract import checked_detections, checked_losses
 from loco.training.gather import averaged, everywhere, merged
 from loco.training.means import RunningMeans
 from loco.training.optim import OptimizerFactory, clip_gradients
@@ -113,7 +114,9 @@ class LocalizationModule(lightning.LightningModule):
         Raises:
             TrainingError: the loss is not finite.
         """
-        losses = (self._training_losses or self._detector.losses)(batch)
+        losses = checked_losses(
+            self._detector, (self._training_losses or self._detector.losses)(batch)
+        )
         parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
         total = torch.stack(list(parts.values())).sum()
         if not total.isfinite():
@@ -200,9 +203,10 @@ class LocalizationModule(lightning.LightningModule):
 
     # -- evaluation -------------------------------------------------------------------------------
 
-    def detect(self, batch: Batch) -> list[Events]:
-        """Detections of each video of a batch, on the CPU."""
-        return [events.to("cpu") for events in self._detector.detect(batch)]
+    def detect(self, batch: Batch, num_classes: int | None = None) -> list[Events]:
+        """Detections of each video of a batch, on the CPU; of a task with other classes, K."""
+        count = len(self.class_names) if num_classes is None else num_classes
+        return checked_detections(self._detector, self._detector.detect(batch), batch, count)
 
     @torch.no_grad()
     def detect_arrays(
@@ -250,7 +254,7 @@ class LocalizationModule(lightning.LightningModule):
         """Log a batch's losses below a prefix, and let a metric see its detections."""
         readable = len(batch) > 0  # else none of its videos could be read
         if everywhere(readable, self.device):  # a loss may wait for other processes
-            losses = self._detector.losses(batch)
+            losses = checked_losses(self._detector, self._detector.losses(batch))
             parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
             parts["loss"] = torch.stack(list(parts.values())).sum()
             # what they were divided by, for the mean over the batches to be that of the split
@@ -260,7 +264,8 @@ class LocalizationModule(lightning.LightningModule):
                 sync_dist=True, batch_size=weight, add_dataloader_idx=False,
             )  # fmt: skip
         if readable:
-            metric.update(self.detect(batch), batch.events, batch.indices)
+            found = self.detect(batch, metric.num_classes)
+            metric.update(found, batch.events, batch.indices)
 
     def on_validation_epoch_end(self) -> None:
         self._log_metric("val", prog_bar=True)
