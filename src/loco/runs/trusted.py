@@ -48,7 +48,7 @@ def build_trusted(
         if reason := _refusal(key, value, trust):
             raise error(
                 f"{source}: {reason}; a checkpoint or a run's folder may name parts of loco only "
-                "(trust=my_package, or --trust, allows those of a package of your own)"
+                "(trust=my_package, or --trust my_package, allows those of a package of your own)"
             )
     return instantiate(OmegaConf.create(plain), **settings)
 
