@@ -269,8 +269,8 @@ def test_a_sweep_that_leaves_no_results_is_no_failure(synthetic_root: Path, tmp_
         "-m", f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, "debug=fast", "seed=0,1",
         cwd=tmp_path,
     )  # fmt: skip
-    assert done.code == 0, done.out
-    assert "2 of 2 jobs finished" in done.out
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 jobs finished" in done.stdout
 
 
 def test_joblib_goes_on_after_a_failure(tmp_path: Path) -> None:
