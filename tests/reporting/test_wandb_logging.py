@@ -16,8 +16,8 @@ import pytest
 from wandb.proto import wandb_internal_pb2
 
 from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, Stopped, run_loco, tiny_config
-from loco.errors import OutputError
-from loco.reporting.wandb_logging import WandbMedia
+from loco.errors import LocoError, OutputError
+from loco.reporting.wandb_logging import WandbMedia, wandb_logger
 from loco.runs.train import train
 
 
@@ -230,3 +230,9 @@ def test_without_a_login(tmp_path: Path) -> None:
 def test_bad_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="every_n_validations"):
         WandbMedia(every_n_validations=0)
+
+
+def test_a_setting_that_wandb_does_not_take(tmp_path: Path) -> None:
+    with pytest.raises(LocoError, match=r"W&B takes no tag; did you mean tags\?"):
+        wandb_logger(tmp_path, offline=True, tag=["a"])
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import logging
 import os
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,13 @@ def wandb_logger(save_dir: str | Path, **settings: Any) -> WandbLogger:
         **settings: of the `WandbLogger`, such as `project` and `offline`.
 
     Raises:
-        LocoError: W&B knows no account, and is not told to work without.
+        LocoError: W&B knows no account, and is not told to work without; or a setting is none.
     """
+    known = {*signature(WandbLogger).parameters, *signature(wandb.init).parameters}
+    if unknown := sorted(settings.keys() - known):
+        close = get_close_matches(unknown[0], known, 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise LocoError(f"logger.wandb: W&B takes no {', '.join(unknown)}{hint}")
     if not settings.get("offline") and os.environ.get("WANDB_MODE", "online") == "online":
         _check_login()
     folder = Path(save_dir)
