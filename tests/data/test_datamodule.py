@@ -150,7 +150,7 @@ def test_long_inspections_are_announced(files, caplog, monkeypatch):
 def test_a_grid_that_does_not_fit_the_durations_is_noticed(files, caplog):
     layout = FeatureLayout(LAYOUT.visual, LAYOUT.audio, 50, 24, 8)
     AVDataModule(**{**files, "layout": layout}).prepare()
-    assert "the features last 0.50 times as long as the videos" in caplog.text
+    assert "the features last 0.497 times as long as the videos" in caplog.text
 
 
 def test_data_without_a_test_split(files):

@@ -296,7 +296,8 @@ def _overlapping_pairs(segments: np.ndarray, labels: list[int]) -> tuple[int, in
 
 
 def _share(count: int, total: int) -> str:
-    return f"{count} of {total} training events ({100 * count / total:.3g} %)"
+    percent = f"{100 * count / total:.2g}" if count < total else "100"
+    return f"{count} of {total} training events ({percent} %)"
 
 
 def _classes(count: int) -> str:

@@ -71,7 +71,7 @@ def train(config: DictConfig) -> dict[str, float]:
     if "sets" in config.data:
         raise SettingError("data.sets: several tasks take task=loco.runs.train_tasks.train")
     check_parts(config)
-    config = only_used_groups(absolute_paths(config))
+    given, config = config, only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume, start = where_from(config, output)
     if resume:
@@ -98,7 +98,7 @@ def train(config: DictConfig) -> dict[str, float]:
         log.info("starting from %s: the weights of %s", start, start_from(module, start))
     earlier = resume.parent.parent if resume else None
     if trainer.is_global_zero:
-        begin_folder(config, output, resume)
+        begin_folder(given, config, resume)
         if earlier:
             continue_log(trainer.loggers, earlier, steps)
     with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
@@ -176,12 +176,13 @@ def kept_settings(config: DictConfig, data: AVDataModule | MultiTaskDataModule) 
     }
 
 
-def begin_folder(config: DictConfig, output: Path, resume: Path | None) -> None:
-    """Note the configuration in a run's folder; another run that lies there is moved aside."""
+def begin_folder(given: DictConfig, config: DictConfig, resume: Path | None) -> None:
+    """Note a configuration, as it was given too; another run in its folder is moved aside."""
+    output = Path(config.output_dir)
     own = resume is not None and output.absolute() in resume.absolute().parents
     if not (own or requeued() or in_sweep()) and (earlier := set_aside(output)):
         log.warning("%s held another run, which is %s now", output, earlier)
-    keep_hydra_notes(config, begins=True)
+    keep_hydra_notes(given, begins=True)
     write_config(output, plain_config(config))
 
 

@@ -72,7 +72,7 @@ def train(config: DictConfig) -> dict[str, float]:
     check_parts(config)
     if config.get("decoding_choice"):
         raise SettingError("decoding_choice: several tasks have a decoding each, none is chosen")
-    config = only_used_groups(absolute_paths(config))
+    given, config = config, only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume, start = where_from(config, output)
     loggers = build_loggers(config)
@@ -100,7 +100,7 @@ def train(config: DictConfig) -> dict[str, float]:
     trainer: lightning.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers)
     earlier = resume.parent.parent if resume else None
     if trainer.is_global_zero:
-        begin_folder(config, output, resume)
+        begin_folder(given, config, resume)
         if earlier:
             continue_log(trainer.loggers, earlier, steps)
     with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
