@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from loco.training.module import checked_features
+from loco.data.dataset import checked_features
 
 
 def test_features_become_float32_of_one_length() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.utils.data import Dataset
 
 from loco.data.annotations import Video
@@ -312,3 +313,35 @@ def _unpack(segments: np.ndarray, labels: np.ndarray, scores: np.ndarray | None)
 # From a worker each tensor comes through shared memory of its own: an open file and a fraction of
 # a millisecond. For features that pays; dozens of tiny tensors in a batch come as bytes instead.
 ForkingPickler.register(Events, _pack)
+
+
+def checked_features(
+    visual: ArrayLike,
+    audio: ArrayLike,
+    channels: Sequence[int | None] = (None, None),
+    max_length_difference: int = 8,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features of one video as float32 arrays (T, C) of one length, the shorter one's.
+
+    Args:
+        visual, audio: (T, C) arrays.
+        channels: C of each; None is any.
+        max_length_difference: steps by which the lengths may differ.
+
+    Raises:
+        ValueError: what does not hold.
+    """
+    arrays = {"visual": np.asarray(visual, np.float32), "audio": np.asarray(audio, np.float32)}
+    for (name, array), expected in zip(arrays.items(), channels, strict=True):
+        if array.ndim != 2 or not len(array) or expected not in (None, array.shape[1]):
+            shape = f"(T, {'C' if expected is None else expected})"
+            raise ValueError(f"{name} must be of shape {shape}, got {array.shape}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinity")
+    steps, longest = sorted(map(len, arrays.values()))
+    if longest - steps > max_length_difference:
+        raise ValueError(
+            f"visual has {len(arrays['visual'])} steps and audio {len(arrays['audio'])}; they may "
+            f"differ by at most {max_length_difference}"
+        )
+    return arrays["visual"][:steps], arrays["audio"][:steps]

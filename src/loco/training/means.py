@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
+
+from loco.nn.processes import summed
 
 
 class RunningMeans:
@@ -22,6 +25,14 @@ class RunningMeans:
     def means(self) -> dict[str, Tensor | float]:
         """The means so far."""
         return {name: total / weights for name, (total, weights) in self._sums.items()}
+
+    def of_all_processes(self, device: torch.device) -> dict[str, float]:
+        """The same over all processes; every one must call it, with the same names."""
+        if not self._sums:
+            return {}
+        pairs = [[float(total), weights] for total, weights in self._sums.values()]
+        both = summed(torch.tensor(pairs, dtype=torch.float32, device=device))
+        return dict(zip(self._sums, (both[:, 0] / both[:, 1]).tolist(), strict=True))
 
     def clear(self) -> None:
         """Forget all values."""

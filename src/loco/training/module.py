@@ -6,7 +6,8 @@ A detector is any `nn.Module` with
     detect(batch) -> list[Events]         one for each video, by descending score
 
 Among the rest `normalizer` is what a batch's losses were divided by: its weight in a mean over
-the batches of a split, which are else weighted by their videos.
+the batches of a split, which are else weighted by their videos. So are the losses that the detector
+names in `losses_by_video`.
 
 A part of it that changes over a training has `schedule(progress)`, and hears before each step how
 much of it is done.
@@ -26,7 +27,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from loco.data.dataset import collate, one_modality
+from loco.data.dataset import checked_features, collate, one_modality
 from loco.errors import TrainingError
 from loco.evaluation.metrics import DetectionMAP
 from loco.structures import Batch, Events, Sample, TimeGrid
@@ -80,6 +81,7 @@ class LocalizationModule(lightning.LightningModule):
         self.seed = seed
         self._training_losses: Callable[[Batch], dict[str, Tensor]] | None = None
         self._epoch = RunningMeans()
+        self._validation = RunningMeans()
         self.metric = DetectionMAP(len(self.class_names))
         self.detections: dict[str, Events] = {}
         """Of the last test: video id → detections, on the CPU."""
@@ -245,6 +247,7 @@ class LocalizationModule(lightning.LightningModule):
             self.train(training)
 
     def on_validation_epoch_start(self) -> None:
+        self._validation.clear()
         self.metric.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -255,20 +258,28 @@ class LocalizationModule(lightning.LightningModule):
         readable = len(batch) > 0  # else none of its videos could be read
         if everywhere(readable, self.device):  # a loss may wait for other processes
             losses = checked_losses(self._detector, self._detector.losses(batch))
-            parts = {name: value for name, value in losses.items() if name.startswith("loss_")}
-            parts["loss"] = torch.stack(list(parts.values())).sum()
             # what they were divided by, for the mean over the batches to be that of the split
             weight = max(int(losses.get("normalizer", len(batch))), 1)
-            self.log_dict(
-                {f"{prefix}/{name}": value for name, value in parts.items()},
-                sync_dist=True, batch_size=weight, add_dataloader_idx=False,
-            )  # fmt: skip
+            by_video = getattr(self._detector, "losses_by_video", ())
+            for name, value in losses.items():
+                if name.startswith("loss_"):
+                    own = len(batch) if name in by_video else weight
+                    self._validation.add({f"{prefix}/{name}": value.detach()}, own)
         if readable:
             found = self.detect(batch, metric.num_classes)
             metric.update(found, batch.events, batch.indices)
 
     def on_validation_epoch_end(self) -> None:
+        self._log_validation_losses()
         self._log_metric("val", prog_bar=True)
+
+    def _log_validation_losses(self) -> None:
+        """Log the means over the split, and of each task their sum, which is its loss."""
+        means = self._validation.of_all_processes(self.device)
+        for name, value in list(means.items()):
+            total = f"{name.rpartition('/')[0]}/loss"
+            means[total] = means.get(total, 0.0) + value
+        self.log_dict(means)
 
     def on_test_epoch_start(self) -> None:
         self.metric.reset()
@@ -293,38 +304,6 @@ class LocalizationModule(lightning.LightningModule):
         if not len(batch):
             return {}
         return dict(zip(batch.video_ids, self.detect(batch), strict=True))
-
-
-def checked_features(
-    visual: ArrayLike,
-    audio: ArrayLike,
-    channels: Sequence[int | None] = (None, None),
-    max_length_difference: int = 8,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features of one video as float32 arrays (T, C) of one length, the shorter one's.
-
-    Args:
-        visual, audio: (T, C) arrays.
-        channels: C of each; None is any.
-        max_length_difference: steps by which the lengths may differ.
-
-    Raises:
-        ValueError: what does not hold.
-    """
-    arrays = {"visual": np.asarray(visual, np.float32), "audio": np.asarray(audio, np.float32)}
-    for (name, array), expected in zip(arrays.items(), channels, strict=True):
-        if array.ndim != 2 or not len(array) or expected not in (None, array.shape[1]):
-            shape = f"(T, {'C' if expected is None else expected})"
-            raise ValueError(f"{name} must be of shape {shape}, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinity")
-    steps, longest = sorted(map(len, arrays.values()))
-    if longest - steps > max_length_difference:
-        raise ValueError(
-            f"visual has {len(arrays['visual'])} steps and audio {len(arrays['audio'])}; they may "
-            f"differ by at most {max_length_difference}"
-        )
-    return arrays["visual"][:steps], arrays["audio"][:steps]
 
 
 def training_length(trainer: lightning.Trainer) -> tuple[int | None, int]:

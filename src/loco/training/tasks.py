@@ -48,6 +48,7 @@ class MultiTaskModule(LocalizationModule):
         return total
 
     def on_validation_epoch_start(self) -> None:
+        self._validation.clear()
         for metric in self._metrics().values():
             metric.reset()
 
@@ -55,6 +56,7 @@ class MultiTaskModule(LocalizationModule):
         self._validate(batch, f"val/{batch.task}", self._metrics()[batch.task])
 
     def on_validation_epoch_end(self) -> None:
+        self._log_validation_losses()
         of_tasks = {task: metric.compute() for task, metric in self._metrics().items()}
         for task, values in of_tasks.items():
             for name, value in values.items():

@@ -80,6 +80,9 @@ class LoCo(nn.Module):
     Source: LoCo, 2024 (arXiv 2409.07967).
     """
 
+    losses_by_video = ("loss_lcc",)
+    """Those that are no sum over points, see `loco.training.module`."""
+
     def __init__(
         self,
         visual_channels: int,
