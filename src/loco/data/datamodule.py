@@ -115,9 +115,7 @@ class AVDataModule(lightning.LightningDataModule):
             "num_workers": num_workers, "max_length_difference": max_length_difference
         }.items():  # fmt: skip
             check_number(name, size, 0, whole=True)
-        if crop_ratio is not None and (
-            not isinstance(crop_ratio, Sequence) or len(crop_ratio) != 2
-        ):
+        if not (crop_ratio is None or (isinstance(crop_ratio, Sequence) and len(crop_ratio) == 2)):
             raise ValueError(f"crop_ratio must be two numbers or None, got {crop_ratio}")
         ratio = None if crop_ratio is None else (crop_ratio[0], crop_ratio[1])
         self.root = Path(root)

@@ -82,7 +82,7 @@ def start_from(module: LocalizationModule, file: Path) -> str:
     ]  # fmt: skip
     of_classes = [
         name for name in lacking
-        if isinstance(ours, list) and _differs_in_classes(
+        if isinstance(theirs, list) and _differs_in_classes(
             given.get(name), own[name], len(theirs), len(ours)
         )
     ]  # fmt: skip

@@ -179,7 +179,7 @@ def kept_settings(config: DictConfig, data: AVDataModule | MultiTaskDataModule) 
 def begin_folder(given: DictConfig, config: DictConfig, resume: Path | None) -> None:
     """Note a configuration, as it was given too; another run in its folder is moved aside."""
     output = Path(config.output_dir)
-    own = resume is not None and output.absolute() in resume.absolute().parents
+    own = resume is not None and output.resolve() in resume.resolve().parents
     if not (own or requeued() or in_sweep()) and (earlier := set_aside(output)):
         log.warning("%s held another run, which is %s now", output, earlier)
     keep_hydra_notes(given, begins=True)
