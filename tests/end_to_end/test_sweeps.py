@@ -264,23 +264,6 @@ def test_joblib_divides_the_threads(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.slow
-def test_a_used_folder_of_a_sweep_leaves_a_twins_checkpoints(tmp_path: Path) -> None:
-    words = ["-m", "task=sweep_tasks.quick", "seed=1", "hydra.sweep.dir=sweep"]
-    (tmp_path / "mended").touch()
-    assert call(*words, cwd=tmp_path).returncode == 0
-    (job,) = (tmp_path / "sweep").glob("*/metrics.json")
-    twin = tmp_path / "twin"
-    twin.mkdir()
-    (twin / "last.ckpt").touch()
-    (job.parent / "checkpoints").symlink_to(twin)
-    (tmp_path / "mended").unlink()
-    assert call(*words, cwd=tmp_path).returncode == 1
-    assert not job.exists()  # it was of the run before
-    assert not (job.parent / "checkpoints").exists()
-    assert (twin / "last.ckpt").is_file()
-
-
-@pytest.mark.slow
 def test_a_sweep_that_leaves_no_results_is_no_failure(synthetic_root: Path, tmp_path: Path) -> None:
     done = call(
         "-m", f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, "debug=fast", "seed=0,1",

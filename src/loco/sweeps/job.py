@@ -73,19 +73,15 @@ def _run(main: Callable[[DictConfig], Any], config: DictConfig, folder: Path) ->
         raise LocoError(
             "output_dir would be shared by all jobs of the sweep; hydra.sweep.dir names its folder"
         )
-    goes_on = config.resume_sweep or requeued()
-    if goes_on and status(folder) == "finished":
-        _warn_of_changes(config, folder)
-        log.info("%s: finished already, kept", folder)
-        return
-    if (folder / "checkpoints").is_symlink():  # of a twin, see `reuse`: not to be written to
-        (folder / "checkpoints").unlink()
-    if goes_on:
+    if config.resume_sweep or requeued():
+        if status(folder) == "finished":
+            _warn_of_changes(config, folder)
+            log.info("%s: finished already, kept", folder)
+            return
+        if (folder / "checkpoints").is_symlink():  # of a twin, see `reuse`
+            (folder / "checkpoints").unlink()
         if checkpoint := usable_checkpoint(folder):  # newer than what the job was started from
             config.ckpt_path = str(checkpoint)
-    else:  # the sweep's folder was given, and has been used: these results are of another job
-        for name in RESULTS:
-            (folder / name).unlink(missing_ok=True)
     (folder / FAILED).unlink(missing_ok=True)
     if config.reuse and (twin := find_twin(Path(config.reuse), config)):
         _take_over(folder, twin)
