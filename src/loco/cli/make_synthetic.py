@@ -5,7 +5,7 @@ The same settings give the same bytes. A finished folder of the same settings is
     loco make-synthetic
     loco make-synthetic --seed 1 --root data/synthetic_1 --plot properties.png
     loco make-synthetic --layout unav100_onepeace --channels-visual 1536 \\
-        --channels-audio 1536 --annotations data/unav100/unav100_annotations.json
+        --channels-audio 1536 --annotations data/unav100/unav100_annotations.json --workers 8
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ def main(arguments: list[str]) -> int:
             annotations=args.annotations,
             max_videos=args.max_videos,
             overwrite=args.overwrite,
+            workers=args.workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     out.print(_table(summary))
@@ -163,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of --annotations, take N videos that show every class",
     )
     add("--dtype", choices=("float16", "float32"), help=f"of the files ({defaults.dtype})")
+    add("--workers", type=int, default=1, metavar="N", help="processes (%(default)s)")
     add("--overwrite", action="store_true", help="replace data that was made with other settings")
     add("--plot", type=figure_file, metavar="FILE", help="draw the properties of the data "
         "(.png, .pdf or .svg)")  # fmt: skip

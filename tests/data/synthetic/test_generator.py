@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -102,6 +103,14 @@ def test_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
         assert make_synthetic(tmp_path / name, LAYOUT, TINY).created
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     assert len(contents(tmp_path / "one")) == 18 * 3 + 3
+
+
+def test_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    make_synthetic(tmp_path / "one", LAYOUT, TINY)
+    done: list[tuple[int, int]] = []
+    make_synthetic(tmp_path / "two", LAYOUT, TINY, workers=2, progress=lambda *of: done.append(of))
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert done == [(number, 18) for number in range(1, 19)]
 
 
 def test_another_seed_gives_other_bytes(tmp_path: Path) -> None:
@@ -486,15 +495,37 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     assert make_synthetic(tmp_path / "data", LAYOUT, TINY).created
 
 
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, workers: int) -> None:
     def interrupt(done: int, total: int) -> None:
         assert total == 18
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        make_synthetic(tmp_path / "data", LAYOUT, TINY, progress=interrupt)
+        make_synthetic(tmp_path / "data", LAYOUT, TINY, workers=workers, progress=interrupt)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_process_is_told(tmp_path: Path) -> None:
+    def kill(done: int, total: int) -> None:
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    with pytest.raises(LocoError, match="a process was killed"):
+        make_synthetic(
+            tmp_path / "data",
+            LAYOUT,
+            replace(TINY, num_videos=(300, 3, 3)),
+            workers=2,
+            progress=kill,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_below_one_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(LocoError, match="expected workers ≥ 1, got 0"):
+        make_synthetic(tmp_path / "data", LAYOUT, TINY, workers=0)
 
 
 def test_the_slower_of_two_runs_takes_what_the_other_made(tmp_path: Path) -> None:

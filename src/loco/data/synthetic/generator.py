@@ -15,7 +15,10 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from loco.data.annotations import SUBSETS, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.data.synthetic.config import SyntheticConfig, random_stream
 from loco.data.synthetic.events import (
+    Source,
     Video,
     class_weights,
     draw_sources,
@@ -71,6 +75,7 @@ def make_synthetic(
     annotations: Path | str | None = None,
     max_videos: int | None = None,
     overwrite: bool = False,
+    workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> SyntheticSummary:
     """Make annotations and features under `root`; do nothing where the same stand there already.
@@ -86,6 +91,7 @@ def make_synthetic(
         max_videos: of that file, take so many videos; they keep the proportions of the subsets
             and show every class.
         overwrite: replace a folder that was made with other settings.
+        workers: processes; the bytes are the same with any number of them.
         progress: called with (videos done, videos in all) after each video.
 
     Raises:
@@ -106,6 +112,8 @@ def make_synthetic(
                 f"synthetic data: {len(channels)} {modality} channel counts {list(channels)} "
                 f"for {len(patterns)} {modality} files {list(patterns)}"
             )
+    if workers < 1:
+        raise LocoError(f"synthetic data: expected workers ≥ 1, got {workers}")
     if max_videos is not None and annotations is None:
         raise LocoError("synthetic data: max_videos goes with an annotation file")
     settings = settings_of(layout, config, annotations, max_videos)
@@ -132,7 +140,10 @@ def make_synthetic(
     try:
         (partial / "features").mkdir(parents=True)
         made, sources = _write_features(
-            partial / "features", layout, config, source["database"], weights, progress
+            _Writer(World(config), FeatureStore(partial / "features", layout), weights),
+            source["database"],
+            workers,
+            progress,
         )
         _write_json(partial / "annotations.json", source)
         _write_json(partial / "sources.json", sources)
@@ -227,44 +238,72 @@ def _choose_videos(database: Database, count: int, seed: int) -> list[str]:
     return chosen
 
 
-def _write_features(
-    folder: Path,
-    layout: FeatureLayout,
-    config: SyntheticConfig,
-    database: Database,
-    weights: np.ndarray,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """Render all videos; returns what the summary counts, and the sources of each video."""
-    world, grid, store = World(config), layout.grid, FeatureStore(folder, layout)
-    made = dict.fromkeys(("events", "offscreen", "silent", "num_bytes"), 0)
-    all_sources = {}
-    for done, (name, entry) in enumerate(sorted(database.items()), start=1):
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """Renders a video and writes its feature files."""
+
+    world: World
+    store: FeatureStore
+    weights: np.ndarray
+
+    def __call__(self, job: tuple[str, dict[str, Any]]) -> tuple[list[Source], int]:
+        """Returns the video's sources, and the size of its files."""
+        name, entry = job
+        config, grid = self.world.config, self.store.layout.grid
         events = [(*a["segment"], a["label_id"]) for a in entry["annotations"]]
         video = Video(entry["duration"], events)
-        sources = draw_sources(config, name, video, weights)
-        all_sources[name] = [source.to_json() for source in sources]
+        sources = draw_sources(config, name, video, self.weights)
         num_steps = 1 + max(0, int((video.duration * grid.fps - grid.window) // grid.stride))
-        features = world.render(name, sources, num_steps, grid)
+        features = self.world.render(name, sources, num_steps, grid)
         rng = random_stream(config.seed, "length", name)
         shorter = (
             ("visual", "audio")[int(rng.random() < 0.5)] if rng.random() < config.uneven else ""
         )
+        num_bytes = 0
+        layout = self.store.layout
         for modality, patterns in (("visual", layout.visual), ("audio", layout.audio)):
             length = max(1, num_steps - (modality == shorter))
             for pattern, values in zip(patterns, features[modality], strict=True):
-                path = store.path(name, pattern)
+                path = self.store.path(name, pattern)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 np.save(path, values[:length].astype(config.dtype))
-                made["num_bytes"] += path.stat().st_size
-        made["events"] += len(events)
-        made["offscreen"] += sum(s.visual[1] <= s.visual[0] for s in sources)
-        made["silent"] += sum(s.audio[1] <= s.audio[0] for s in sources)
-        if progress is not None:
-            progress(done, len(database))
+                num_bytes += path.stat().st_size
+        return sources, num_bytes
+
+
+def _write_features(
+    write: _Writer,
+    database: Database,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Render all videos; returns what the summary counts, and the sources of each video."""
+    made = dict.fromkeys(("events", "offscreen", "silent", "num_bytes"), 0)
+    all_sources = {}
+    jobs = sorted(database.items())
+    pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else None
+    try:
+        written = map(write, jobs) if pool is None else pool.map(write, jobs, chunksize=8)
+        for done, ((name, _), (sources, num_bytes)) in enumerate(
+            zip(jobs, written, strict=True), 1
+        ):
+            all_sources[name] = [source.to_json() for source in sources]
+            made["num_bytes"] += num_bytes
+            made["offscreen"] += sum(s.visual[1] <= s.visual[0] for s in sources)
+            made["silent"] += sum(s.audio[1] <= s.audio[0] for s in sources)
+            if progress is not None:
+                progress(done, len(jobs))
+    except BrokenProcessPool as error:
+        raise LocoError(
+            "synthetic data: a process was killed, for memory perhaps; fewer workers need less"
+        ) from error
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
     subsets = [video["subset"] for video in database.values()]
+    made["events"] = sum(len(video["annotations"]) for video in database.values())
     videos = {subset: subsets.count(subset) for subset in SUBSETS}
-    return {**made, "videos": videos, "classes": config.num_classes}, all_sources
+    return {**made, "videos": videos, "classes": write.world.config.num_classes}, all_sources
 
 
 def _write_json(path: Path, value: Any) -> None:
