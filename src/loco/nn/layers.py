@@ -31,6 +31,10 @@ def full_precision(like: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(device, enabled=False)
 
 
+# in float32, as UnAV's; once, as a number taken out of a tensor stops torch.compile
+LOG_10000 = torch.log(torch.tensor(10000.0)).item()
+
+
 def sinusoid_positions(num_steps: int, dim: int, like: Tensor) -> Tensor:
     """Sinusoids of the absolute step, (T, D), scaled by 1/√D as UnAV does.
 
@@ -38,7 +42,7 @@ def sinusoid_positions(num_steps: int, dim: int, like: Tensor) -> Tensor:
     """
     step = torch.arange(num_steps, device=like.device, dtype=torch.float32).unsqueeze(1)
     channel = torch.arange(0, dim, 2, device=like.device, dtype=torch.float32)
-    angle = step * torch.exp(channel * (-torch.log(torch.tensor(10000.0)).item() / dim))
+    angle = step * torch.exp(channel * (-LOG_10000 / dim))
     positions = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim]
     return (positions / dim**0.5).to(like.dtype)
 

@@ -512,7 +512,7 @@ def test_a_killed_process_is_told(tmp_path: Path) -> None:
         for child in multiprocessing.active_children():
             child.kill()
 
-    with pytest.raises(LocoError, match="a process was killed"):
+    with pytest.raises(LocoError, match="a process died"):
         make_synthetic(
             tmp_path / "data",
             LAYOUT,
