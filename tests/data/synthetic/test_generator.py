@@ -516,7 +516,7 @@ def test_a_killed_process_is_told(tmp_path: Path) -> None:
         make_synthetic(
             tmp_path / "data",
             LAYOUT,
-            replace(TINY, num_videos=(300, 3, 3)),
+            replace(TINY, num_videos=(100, 3, 3)),
             workers=2,
             progress=kill,
         )

@@ -91,8 +91,8 @@ def make_synthetic(
         max_videos: of that file, take so many videos; they keep the proportions of the subsets
             and show every class.
         overwrite: replace a folder that was made with other settings.
-        workers: processes; the bytes are the same with any number of them. With more than one, a script
-            that calls this needs its `if __name__ == "__main__":`.
+        workers: processes; the bytes are the same with any number of them. With more than one,
+            a script that calls this needs its `if __name__ == "__main__":`.
         progress: called with (videos done, videos in all) after each video.
 
     Raises:
@@ -296,8 +296,8 @@ def _write_features(
                 progress(done, len(jobs))
     except BrokenProcessPool as error:
         raise LocoError(
-            "synthetic data: a process died, for want of memory perhaps (fewer workers need less), or "
-            'as the script that calls this has no `if __name__ == "__main__":`'
+            "synthetic data: a process died, for want of memory perhaps (fewer workers need less), "
+            'or as the script that calls this has no `if __name__ == "__main__":`'
         ) from error
     finally:
         if pool is not None:
