@@ -52,6 +52,13 @@ def test_reads_videos_classes_and_splits(tmp_path):
     assert annotations["b"].events.segments.shape == (0, 2)
 
 
+def test_order_of_the_file_does_not_matter(tmp_path):
+    content = database(b=video(event()), c=video(event()), a=video(event()))
+    annotations = read_annotations(write(tmp_path, content))
+    assert list(annotations) == ["a", "b", "c"]
+    assert [v.id for v in annotations.split("train")] == ["a", "b", "c"]
+
+
 def test_reads_a_byte_order_mark(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(database(a=video(event()))), encoding="utf-8-sig")

@@ -61,7 +61,8 @@ class Annotations(dict[str, Video]):
     """The videos of an annotation file by id, and the names of their classes.
 
     Args:
-        videos: the videos, in the file's order.
+        videos: the videos; they are kept by id, so that no training and no tie between equal scores
+            depends on a file's order.
         class_names: K names; the place of a name is its class id.
         source: what messages call the origin of all this, usually the file's path.
     """
@@ -69,12 +70,12 @@ class Annotations(dict[str, Video]):
     def __init__(
         self, videos: Iterable[Video], class_names: Iterable[str], source: str = "annotations"
     ) -> None:
-        super().__init__((video.id, video) for video in videos)
+        super().__init__((video.id, video) for video in sorted(videos, key=lambda v: v.id))
         self.class_names = list(class_names)
         self.source = source
 
     def split(self, subset: str) -> list[Video]:
-        """The videos of one subset, in the file's order.
+        """The videos of one subset, by id.
 
         Raises:
             AnnotationError: there is no such subset, or no video in it.
