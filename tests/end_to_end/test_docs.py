@@ -311,7 +311,7 @@ def test_commands_run(
     ):
         words = [word.replace(shown, str(real)) for word in words]
     if command.name == "train" and "--help" not in words:
-        words = first_job([word for word in words if word != "-m"])
+        words = first_job([w for w in words if w != "-m" and not w.startswith("resume_sweep=")])
         synthetic = not any(re.match(r"data=(?!synthetic)", word) for word in words)
         model = next((word for word in words if word.startswith("model=")), "model=loco")
         narrow = TINY_MODEL if "=loco" in model else TINY_MODEL[:1]  # others have no heads there
