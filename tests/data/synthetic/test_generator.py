@@ -577,7 +577,13 @@ def made_by_command(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, lis
     arguments = ["--root", str(root), "--videos", "12", "4", "4", "--classes", "4"]
     arguments += ["--channels-visual", "6", "5", "--channels-audio", "7"]
     run = run_loco(
-        "make-synthetic", *arguments, "--plot", root.parent / "plot.png", cwd=root.parent
+        "make-synthetic",
+        *arguments,
+        "--workers",
+        "2",
+        "--plot",
+        root.parent / "plot.png",
+        cwd=root.parent,
     )
     assert run.code == 0, run.out
     assert "train 12, validation 4, test 4" in run.out

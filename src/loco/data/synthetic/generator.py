@@ -279,7 +279,7 @@ def _write_features(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """Render all videos; returns what the summary counts, and the sources of each video."""
-    made = dict.fromkeys(("events", "offscreen", "silent", "num_bytes"), 0)
+    made = dict.fromkeys(("offscreen", "silent", "num_bytes"), 0)
     all_sources = {}
     jobs = sorted(database.items())
     pool = ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else None
@@ -303,9 +303,10 @@ def _write_features(
         if pool is not None:
             pool.shutdown(cancel_futures=True)
     subsets = [video["subset"] for video in database.values()]
-    made["events"] = sum(len(video["annotations"]) for video in database.values())
+    events = sum(len(video["annotations"]) for video in database.values())
     videos = {subset: subsets.count(subset) for subset in SUBSETS}
-    return {**made, "videos": videos, "classes": write.world.config.num_classes}, all_sources
+    classes = write.world.config.num_classes
+    return {**made, "events": events, "videos": videos, "classes": classes}, all_sources
 
 
 def _write_json(path: Path, value: Any) -> None:
