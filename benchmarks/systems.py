@@ -17,7 +17,13 @@ from hydra.utils import instantiate
 from rich.console import Console
 from rich.table import Table
 
-from loco.runs.cost import median_seconds, operations, random_batch, training_step
+from loco.runs.cost import (
+    median_seconds,
+    operations,
+    precision_context,
+    random_batch,
+    training_step,
+)
 from loco.runs.systems import Sizes, model_names
 from loco.structures import TimeGrid
 
@@ -37,7 +43,12 @@ class Work(NamedTuple):
 
 
 def measured(
-    name: str, sizes: Sizes, batch_size: int, repeats: int, device: torch.device
+    name: str,
+    sizes: Sizes,
+    batch_size: int,
+    repeats: int,
+    device: torch.device,
+    precision: str = "32-true",
 ) -> dict[str, Work]:
     """Of a system: `forward` and `detect` of one video, `train`, a step of `batch_size` videos."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -58,7 +69,7 @@ def measured(
     found = {}
     for of, call in calls.items():
         model.train(of == "train")
-        with torch.set_grad_enabled(of == "train"):
+        with torch.set_grad_enabled(of == "train"), precision_context(precision, device):
             with operations() as counter:
                 call()
             seconds = median_seconds(call, repeats, device)
@@ -74,13 +85,15 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4, help="of the training step")
     parser.add_argument("--repeats", type=int, default=5, help="timed calls; medians are shown")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
     args = parser.parse_args()
 
     base = "loco" if args.published else "loco_small"
     of_size = [name for name in model_names(CONF) if name.endswith("_small") != args.published]
     names = [base, *(name for name in args.systems or of_size if name != base)]
     table = Table(
-        title=f"T = {args.steps}, inference of one video, a training step of {args.batch_size}",
+        title=f"T = {args.steps}, inference of one video, a training step of {args.batch_size}, "
+        f"{args.device}, {args.precision}",
         caption=f"ratio: the time, in that of the same operations at {base}'s rate",
     )
     table.add_column("")
@@ -90,7 +103,12 @@ def main() -> None:
     works: dict[str, dict[str, Work]] = {}
     for name in names:
         works[name] = measured(
-            name, Sizes(steps=args.steps), args.batch_size, args.repeats, torch.device(args.device)
+            name,
+            Sizes(steps=args.steps),
+            args.batch_size,
+            args.repeats,
+            torch.device(args.device),
+            args.precision,
         )
         cells = []
         for part, work in works[name].items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from helpers import Composer, compose_config
 from loco.errors import CheckpointError, LocoError, SettingError
 from loco.runs.checkpoints import load_module
-from loco.runs.cost import measure
+from loco.runs.cost import measure, precision_context
 from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.parts import check_parts
 from loco.runs.run_folder import RunFolder
@@ -90,6 +91,47 @@ def test_a_group_that_the_model_does_not_take_is_refused(group: str) -> None:
     for task in (train, measure):
         with pytest.raises(SettingError, match=f"{name}: ActionFormer takes no {name}"):
             task(config)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("cost.repeats=0", "cost.repeats must be at least 1 and whole, got 0"),
+        ("cost.steps=0", "cost.steps must be at least 1 and whole, got 0"),
+        ("cost.batch_size=1.5", "cost.batch_size must be at least 1 and whole, got 1.5"),
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: 32-true and bf16-mixed can"),
+        ("trainer.accelerator=abacus", "trainer.accelerator=abacus: auto, cpu and gpu can"),
+        pytest.param(
+            "trainer.accelerator=gpu",
+            "trainer.accelerator=gpu: PyTorch sees no GPU here",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here"),
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(tmp_path: Path, override: str, message: str) -> None:
+    small = ["model.dim=16", "cost.visual_channels=8", f"output_dir={tmp_path / 'out'}"]
+    config = compose_config("train", ["experiment=table3_cost", *small, override])
+    with pytest.raises(SettingError, match=re.escape(message)):
+        measure(config)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_costs_are_measured_in_the_precision_of_the_training(
+    tmp_path: Path, precision: str
+) -> None:
+    small = ["model.dim=16", "cost.visual_channels=8", "cost.steps=8", "cost.batch_size=1"]
+    config = compose_config(
+        "train",
+        ["experiment=table3_cost", *small, "cost.repeats=1", "trainer.accelerator=cpu",
+         f"trainer.precision={precision}", f"output_dir={tmp_path}"],
+    )  # fmt: skip
+    cost = measure(config)
+    assert cost["precision"] == precision
+    assert json.loads((tmp_path / "cost.json").read_text()) == cost
+    with precision_context(precision, torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert (product.dtype == torch.bfloat16) == (precision == "bf16-mixed")
 
 
 def test_groups_that_the_model_takes_stay() -> None:

@@ -6,6 +6,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.utils.flop_counter import (
     sdpa_flop_count,
 )
 
+from loco.errors import SettingError, check_number
 from loco.files import write_text
 from loco.runs.results import write_json
 from loco.runs.settings import absolute_paths, only_used_groups
@@ -39,9 +41,17 @@ def measure(config: DictConfig) -> dict[str, float | str]:
 
     Returns:
         what `model_cost` returns.
+
+    Raises:
+        SettingError: sizes, a device or a precision that cannot be measured.
     """
     config = only_used_groups(absolute_paths(config))
     output, sizes = Path(config.output_dir), config.cost
+    for name in ("steps", "batch_size", "repeats"):
+        try:
+            check_number(f"cost.{name}", sizes[name], 1, whole=True)
+        except ValueError as error:
+            raise SettingError(str(error)) from error
     torch.manual_seed(config.seed)
     model = instantiate(
         config.model,
@@ -49,7 +59,6 @@ def measure(config: DictConfig) -> dict[str, float | str]:
         audio_channels=sizes.audio_channels,
         num_classes=sizes.num_classes,
     )
-    use_gpu = config.trainer.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     cost = model_cost(
         model,
         channels=(sizes.visual_channels, sizes.audio_channels),
@@ -57,13 +66,48 @@ def measure(config: DictConfig) -> dict[str, float | str]:
         grid=instantiate(config.data.layout).grid,
         batch_size=sizes.batch_size,
         repeats=sizes.repeats,
-        device=torch.device("cuda" if use_gpu else "cpu"),
+        device=measured_device(config.trainer.accelerator),
+        precision=config.trainer.precision,
     )
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_json(output / "cost.json", cost)
     log.info("%s: cost.json: %s", output, ", ".join(f"{k} {v}" for k, v in cost.items()))
     return cost
+
+
+def measured_device(accelerator: str) -> torch.device:
+    """The device of `trainer.accelerator`: auto is a GPU where there is one.
+
+    Raises:
+        SettingError: a GPU was asked for, and there is none, so that the CPU's times would pass for
+            its own; or a device that is not measured.
+    """
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cpu":
+        return torch.device("cpu")
+    if accelerator not in ("gpu", "cuda"):
+        raise SettingError(f"trainer.accelerator={accelerator}: auto, cpu and gpu can be measured")
+    if not torch.cuda.is_available():
+        raise SettingError(
+            f"trainer.accelerator={accelerator}: PyTorch sees no GPU here. Measure where there is "
+            "one, or the CPU: trainer.accelerator=cpu"
+        )
+    return torch.device("cuda")
+
+
+def precision_context(precision: str | int, device: torch.device) -> AbstractContextManager[Any]:
+    """Computes as a training with this `trainer.precision` does.
+
+    Raises:
+        SettingError: a precision that is not measured.
+    """
+    if str(precision) in ("32", "32-true"):
+        return nullcontext()
+    if precision == "bf16-mixed":
+        return torch.autocast(device.type, torch.bfloat16)
+    raise SettingError(f"trainer.precision={precision}: 32-true and bf16-mixed can be measured")
 
 
 def model_cost(
@@ -75,14 +119,28 @@ def model_cost(
     batch_size: int,
     repeats: int,
     device: torch.device | str = "cpu",
+    precision: str | int = "32-true",
 ) -> dict[str, float | str]:
     """Parameters, operations and times of a detector with a `forward(visual, audio, mask)`.
+
+    Args:
+        model: the detector; it is moved to `device`.
+        channels: of sight and of sound.
+        steps: T, the length of the random videos.
+        grid: of the features.
+        batch_size: of the training step.
+        repeats: timed calls of a forward pass, and half as many steps; the median is taken.
+        device: where it is measured.
+        precision: as in `trainer.precision`: 32-true or bf16-mixed.
 
     Returns:
         `parameters`, those of LCC among them; `gflop`, 2 × MAC of one video's forward pass;
         `forward_s`, the same in seconds; `detect_s`, with decoding and NMS; `step_s`, a training
         step of `batch_size` videos; `matmul_gflops`, GFLOP/s of a large matrix product in the same
-        minute, to compare machines by; `batch_size`, `steps`, `device`.
+        minute and precision, to compare machines by; `batch_size`, `steps`, `device`, `precision`.
+
+    Raises:
+        SettingError: a precision that is not measured.
     """
     device = torch.device(device)
     model = model.to(device)
@@ -90,7 +148,8 @@ def model_cost(
     batch = random_batch(batch_size, steps, *channels, grid).to(device)
 
     def seconds(work: Callable[[], object], calls: int = repeats) -> float:
-        return median_seconds(work, calls, device)
+        with precision_context(precision, device):
+            return median_seconds(work, calls, device)
 
     model.eval()
     with torch.no_grad():
@@ -113,6 +172,7 @@ def model_cost(
         "batch_size": batch_size,
         "steps": steps,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": str(precision),
     }
 
 
