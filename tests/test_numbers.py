@@ -292,8 +292,8 @@ def test_crop_ratio(ratio: Any) -> None:
 
 
 @pytest.mark.parametrize("streams", [(2,), (2, 0), (2, -1), (1.5, 2), (math.nan, 2)])
-def test_widths_of_the_streams(streams: Any) -> None:
-    with pytest.raises(ValueError, match="widths must be"):
+def test_channels_of_the_streams(streams: Any) -> None:
+    with pytest.raises(ValueError, match="streams must be"):
         ActionFormer(**SMALL, dim=4, heads=2, streams=streams)
 
 

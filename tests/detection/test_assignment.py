@@ -191,7 +191,7 @@ def test_bad_input_is_refused() -> None:
         make_points(-1)
     with pytest.raises(ValueError, match="strides"):
         make_points(4, ())
-    with pytest.raises(ValueError, match="2 ranges for 1"):
+    with pytest.raises(ValueError, match="ranges must be one for each of the 1 levels, got 2"):
         make_points(4, (1,), [(0, 1), (1, 2)])
     with pytest.raises(ValueError, match="points"):
         assign(points[:, :3], segments, labels, 1)
@@ -228,7 +228,7 @@ def test_the_assigner_reads_seconds_and_takes_ranges() -> None:
 def test_ranges_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="0 ≤ low ≤ high"):
         RangeAssigner([(4, 2)])
-    with pytest.raises(ValueError, match="1 ranges for 2 strides"):
+    with pytest.raises(ValueError, match="ranges must be one for each of the 2 levels, got 1"):
         RangeAssigner([(0, 2)]).points(5, (1, 2))
 
 

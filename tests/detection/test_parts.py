@@ -14,14 +14,17 @@ from helpers import ROOT, compose_config
 from loco.detection.agreement import AgreementGate, soft_minimum
 from loco.detection.assignment import RangeAssigner, make_points
 from loco.detection.boundary import BoundaryHead
+from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.heads import PointHead
-from loco.detection.losses import DetectionLoss, quality_loss
+from loco.detection.losses import DetectionLoss, point_losses, quality_loss
 from loco.detection.low_rank import LowRankHead
-from loco.detection.outputs import HeadOutputs
+from loco.detection.outputs import HeadOutputs, PointOutputs
 from loco.detection.quality import QualityHead
 from loco.detection.varifocal import VarifocalLoss
+from loco.errors import SettingError
 from loco.nn.top_down import TopDownFusion
+from loco.runs.parts import check_parts
 
 TRUTH = [events_of((0.5, 3.0, 0), (1.0, 9.0, 2), (2.0, 9.0, 1)), events_of((0.4, 2.9, 1))]
 K = 3
@@ -241,6 +244,41 @@ def test_a_head_of_one_event_a_point_leaves_the_radius_to_center_sampling(part: 
     assert radius(f"part=[{part},center_sampling]") == 1.5
     assert radius(f"part=[center_sampling,{part}]") == 1.5
     assert radius("model=loco_plus_small", f"part={part}") == 1.5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["part=[class_agnostic,task_aligned]"],
+        ["part=quality", "+model.decoder.head.head._partial_=true",
+         "+model.decoder.head.head._target_=loco.detection.heads.ClassAgnosticHead"],
+        ["model=actionformer_small", "~model.assigner.radius",
+         "model.assigner._target_=loco.detection.assignment.RangeAssigner"],
+    ],
+)  # fmt: skip
+def test_boundaries_common_to_all_classes_need_one_event_a_point(words: list[str]) -> None:
+    """Else a point would learn one of its events alone, the first by class, and nothing say so."""
+    with pytest.raises(SettingError, match="assigner must give a point one event"):
+        check_parts(compose_config("train", [*words, "output_dir=x"]))
+
+
+def test_a_net_of_ones_own_is_refused_them_in_its_first_step() -> None:
+    batch = make_batch((20,), TRUTH[:1])
+    points = RangeAssigner().points(20, (1, 2, 4, 8, 16, 32))
+    outputs = PointOutputs(
+        torch.zeros(1, len(points), K), torch.ones(1, len(points), 2),
+        torch.ones(1, len(points), dtype=torch.bool), points,
+    )  # fmt: skip
+    point_losses(outputs, batch, CenterAssigner(), DetectionLoss(), K)
+    with pytest.raises(ValueError, match="assigner must give a point one event, as RangeAssigner"):
+        point_losses(outputs, batch, RangeAssigner(), DetectionLoss(), K)
+
+
+@pytest.mark.parametrize("model", ["loco", "unav", "actionformer", "tridet"])
+def test_ranges_are_one_a_level(model: str) -> None:
+    words = ["part=overlapping_ranges", f"model={model}_small", "model.num_levels=5"]
+    with pytest.raises(SettingError, match=r"ranges must be one for each of the 5 levels, got 6"):
+        check_parts(compose_config("train", [*words, "output_dir=x"]))
 
 
 @pytest.mark.slow

@@ -14,12 +14,11 @@ GRID = TimeGrid(1, 1, 1)  # seconds are steps, but for half of one
 K = 3
 
 
-def outputs(points: torch.Tensor, batch: int, shared: bool, seed: int) -> PointOutputs:
+def outputs(points: torch.Tensor, batch: int, seed: int) -> PointOutputs:
     generator = torch.Generator().manual_seed(seed)
-    shape = (batch, len(points)) if shared else (batch, len(points), K)
     return PointOutputs(
         logits=torch.randn(batch, len(points), K, generator=generator),
-        offsets=3 * torch.rand(*shape, 2, generator=generator),
+        offsets=3 * torch.rand(batch, len(points), K, 2, generator=generator),
         mask=points[:, 0].expand(batch, -1) < torch.tensor([[40.0], [23.0]])[:batch],
         points=points,
     )
@@ -42,9 +41,7 @@ def loop(
                 ]
                 if not said.mask[b, p] or not inside or min(inside)[1] != i:
                     continue
-                left, right = (
-                    said.offsets[b, p] if said.offsets.ndim == 3 else said.offsets[b, p, label]
-                ).tolist()
+                left, right = said.offsets[b, p, label].tolist()
                 low, high = step - left * stride, step + right * stride
                 union = max(high, end) - min(low, start)
                 iou = max(min(high, end) - max(low, start), 0) / union
@@ -58,12 +55,9 @@ def loop(
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 38), st.integers(2, 30), st.integers(0, K - 1)), max_size=5),
-    st.booleans(),
     st.integers(0, 1000),
 )
-def test_the_best_points_of_each_event(
-    drawn: list[tuple[int, int, int]], shared: bool, seed: int
-) -> None:
+def test_the_best_points_of_each_event(drawn: list[tuple[int, int, int]], seed: int) -> None:
     # no two lengths are equal but for rounding
     ends = [(s + 0.3, min(s + n + 0.3 + 0.01 * i, 40)) for i, (s, n, _) in enumerate(drawn)]
     first = Events(
@@ -72,7 +66,7 @@ def test_the_best_points_of_each_event(
     second = Events(torch.tensor([[2.2, 21.0], [2.2, 21.0]]).double(), torch.tensor([0, 1]))
     rule = TaskAlignedAssigner(top=4, alpha=0.5, beta=2.0)
     points = rule.points(40, [1, 2, 4])
-    said = outputs(points, 2, shared, seed)
+    said = outputs(points, 2, seed)
     candidates = rule(points, [first, second], GRID, K)
     found = rule.choose(candidates, said)
     triples = list(zip(*(x.tolist() for x in found[:3]), strict=True))

@@ -143,7 +143,7 @@ def test_voting_can_be_had() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [({"window_size": [5, 5]}, "window_size"), ({"window_size": 0}, "window_size"),
-     ({"streams": [8]}, "widths"), ({"num_levels": 0}, "num_levels")],
+     ({"streams": [8]}, "streams"), ({"num_levels": 0}, "num_levels")],
 )  # fmt: skip
 def test_settings_that_fit_nothing_are_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):

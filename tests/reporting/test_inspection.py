@@ -94,12 +94,12 @@ def test_similarity_by_distance_by_loops() -> None:
 
 
 def test_features_are_the_encoders_outputs(module: LocalizationModule, batch: Batch) -> None:
-    outputs = module.detector(batch.visual, batch.audio, batch.mask)
+    seen, heard = module.detector.encode(batch.visual, batch.audio, batch.mask)
     for i, (visual, audio) in enumerate(encoded_features(module, batch)):
         steps = int(batch.mask[i].sum())
         assert visual.shape == audio.shape == (steps, 16)
-        np.testing.assert_allclose(visual, outputs.visual[i, :steps].detach(), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(audio, outputs.audio[i, :steps].detach(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(visual, seen[i, :steps].detach(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(audio, heard[i, :steps].detach(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_common_space_is_lccs(module: LocalizationModule, batch: Batch) -> None:

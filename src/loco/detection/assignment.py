@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from loco.structures import Events, TimeGrid
 
 if TYPE_CHECKING:
-    from loco.detection.outputs import Outputs, PointOutputs
+    from loco.detection.outputs import PointOutputs
 
 FIRST_RANGE = 4.0
 """Steps up to which the finest level regresses; every coarser level reaches twice as far [U]."""
@@ -76,7 +76,9 @@ def make_points(
     if ranges is None:
         ranges = default_ranges(len(strides))
     if len(ranges) != len(strides):
-        raise ValueError(f"got {len(ranges)} ranges for {len(strides)} strides")
+        raise ValueError(
+            f"ranges must be one for each of the {len(strides)} levels, got {len(ranges)}"
+        )
     levels = []
     for stride, (low, high) in zip(strides, ranges, strict=True):
         steps = torch.arange(0, num_steps, stride, device=device).to(dtype)
@@ -94,16 +96,49 @@ class RangeAssigner:
         ranges: (low, high) in steps, what each level regresses; None is `default_ranges`.
 
     Raises:
-        ValueError: a range that is none; in a call, not one range a level.
+        ValueError: a range that is none.
     """
 
     ranges: Sequence[tuple[float, float]] | None = None
+
+    single_target: ClassVar[bool] = False
+    """Whether a point learns the boundaries of one event alone, as a head needs that gives it one
+    pair for all classes."""
 
     def __post_init__(self) -> None:
         for pair in self.ranges or ():
             numbers = len(pair) == 2 and all(isinstance(x, int | float) for x in pair)
             if not numbers or not 0 <= pair[0] <= pair[1]:
                 raise ValueError(f"ranges must be pairs 0 ≤ low ≤ high in steps, got {pair}")
+
+    def check_fits(self, strides: Sequence[int], *, class_aware: bool = True) -> None:
+        """Refuse a net that this rule does not go with.
+
+        Args:
+            strides: of its levels.
+            class_aware: whether its head gives each class boundaries of its own.
+
+        Raises:
+            ValueError: not one range a level; and as `check_head`.
+        """
+        self.points(0, strides)
+        self.check_head(class_aware)
+
+    def check_head(self, class_aware: bool) -> None:
+        """Refuse a head whose points would learn the boundaries of one of their events alone.
+
+        Args:
+            class_aware: whether it gives each class boundaries of its own.
+
+        Raises:
+            ValueError: it does not, and this rule gives a point several events.
+        """
+        if not class_aware and not self.single_target:
+            raise ValueError(
+                f"assigner must give a point one event, as {type(self).__name__} does not: the "
+                "head's boundaries are common to all classes (take CenterAssigner: "
+                "part=center_sampling)"
+            )
 
     def points(
         self, num_steps: int, strides: Sequence[int], device: torch.device | str | None = None
@@ -141,7 +176,7 @@ class RangeAssigner:
         """What another rule overrides; arguments as `assign_batch`'s."""
         return assign_batch(points, segment_steps, labels, video, num_videos, num_classes)
 
-    def choose(self, positives: Positives, outputs: PointOutputs | Outputs) -> Positives:
+    def choose(self, positives: Positives, outputs: PointOutputs) -> Positives:
         """Those of the positives that count, given what the net says: here all of them."""
         return positives
 

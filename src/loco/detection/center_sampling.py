@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class CenterAssigner(RangeAssigner):
     """
 
     radius: float | None = None
+
+    single_target: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         RangeAssigner.__post_init__(self)

@@ -114,7 +114,12 @@ class PointHead(nn.Module):
 class ClassAgnosticHead(PointHead):
     """A `PointHead` whose points have one pair of offsets for all classes: (B, P, 2).
 
-    It takes an assigner that gives a point one event, such as `CenterAssigner`.
+    It goes with an assigner of a single target, such as `CenterAssigner`; others are refused.
     """
 
     class_aware = False
+
+
+def is_class_aware(head: nn.Module) -> bool:
+    """Whether a head gives each class offsets of its own; one that does not say so is taken to."""
+    return bool(getattr(head, "class_aware", True))

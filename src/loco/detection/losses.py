@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from loco.detection.assignment import Positives, RangeAssigner
-from loco.detection.outputs import Outputs, PointOutputs
+from loco.detection.outputs import PointOutputs
 from loco.errors import check_number
 from loco.nn.processes import processes, summed
 from loco.structures import Batch
@@ -198,7 +198,7 @@ def quality_loss(
 
 
 def point_losses(
-    outputs: PointOutputs | Outputs,
+    outputs: PointOutputs,
     batch: Batch,
     assigner: RangeAssigner,
     criterion: nn.Module,
@@ -212,7 +212,11 @@ def point_losses(
         assigner: which points answer for which events.
         criterion: takes logits, offsets, mask and positives.
         num_classes: K.
+
+    Raises:
+        ValueError: boundaries common to all classes, of an assigner that gives a point several.
     """
+    assigner.check_head(class_aware=outputs.offsets.ndim == 4)
     candidates = assigner(outputs.points, batch.events, batch.grid, num_classes)
     positives = assigner.choose(candidates, outputs)
     losses: dict[str, Tensor] = criterion(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from loco.detection.heads import ConvHead, HeadFactory, PointHead
+from loco.detection.heads import ConvHead, HeadFactory, PointHead, is_class_aware
 from loco.detection.outputs import HeadOutputs
 
 
@@ -36,6 +36,7 @@ class QualityHead(nn.Module):
     ) -> None:
         super().__init__()
         self.head = head(dim, num_classes, num_levels=num_levels)
+        self.class_aware = is_class_aware(self.head)
         self.rating = ConvHead(dim, 1, 2, hidden=hidden)
 
     def forward(self, levels: list[tuple[Tensor, Tensor]]) -> HeadOutputs:

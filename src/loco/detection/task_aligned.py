@@ -11,7 +11,7 @@ from torch import Tensor
 
 from loco.detection.assignment import Positives, RangeAssigner, make_points
 from loco.detection.losses import giou_loss
-from loco.detection.outputs import Outputs, PointOutputs
+from loco.detection.outputs import PointOutputs
 from loco.errors import check_number
 
 PLACE = 0.25
@@ -54,11 +54,10 @@ class TaskAlignedAssigner(RangeAssigner):
         return make_points(num_steps, strides, ranges, device)
 
     @torch.no_grad()
-    def choose(self, positives: Positives, outputs: PointOutputs | Outputs) -> Positives:
+    def choose(self, positives: Positives, outputs: PointOutputs) -> Positives:
         """The best points of each event; those in the padding are none."""
         video, point, label, target = positives
-        shared = outputs.offsets.ndim == 3
-        offsets = outputs.offsets[video, point] if shared else outputs.offsets[video, point, label]
+        offsets = outputs.offsets[video, point, label]
         iou = (1 - giou_loss(offsets.float(), target.float())).clamp(min=0)
         score = outputs.logits[video, point, label].float().sigmoid()
         alignment = score**self.alpha * iou**self.beta

@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from loco.detection.assignment import RangeAssigner
 from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.heads import ClassAgnosticHead
-from loco.detection.losses import DetectionLoss, point_losses
+from loco.detection.losses import DetectionLoss
 from loco.detection.outputs import PointOutputs
-from loco.errors import MAX_LEVELS, check_number
+from loco.detection.point_detector import PointDetector
+from loco.errors import MAX_LAYERS, MAX_LEVELS, check_number
 from loco.nn.attention import AttentionFactory, FixedWindowAttention, GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.fusion import EarlyFusion
 from loco.nn.pyramid import FeaturePyramid
-from loco.structures import Batch, Events
 
 
-class ActionFormer(nn.Module):
+class ActionFormer(PointDetector):
     """ActionFormer, fed with sight and sound; the defaults are the published network's size.
 
     Args:
@@ -75,9 +75,10 @@ class ActionFormer(nn.Module):
     ) -> None:
         super().__init__()
         check_number("num_levels", num_levels, 1, MAX_LEVELS, whole=True)
+        check_number("stem_blocks", stem_blocks, 0, MAX_LAYERS, whole=True)
         first, *others = _attentions(window_size, num_levels)
         block = BlockFactory(dim, heads, drop_path, layer_scale)
-        self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
+        self.fusion = EarlyFusion(visual_channels, audio_channels, streams=streams)
         self.encoder = UnimodalEncoder(
             self.fusion.out_channels, block,
             num_convs=num_convs, num_blocks=stem_blocks, positions=positions, attention=first,
@@ -88,6 +89,7 @@ class ActionFormer(nn.Module):
         self.criterion = DetectionLoss(regression="diou") if criterion is None else criterion
         self.decoding = Decoding() if decoding is None else decoding
         self.num_classes = num_classes
+        self.assigner.check_fits(self.pyramid.strides, class_aware=self.head.class_aware)
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> PointOutputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
@@ -95,16 +97,6 @@ class ActionFormer(nn.Module):
         logits, offsets, point_mask = self.head(self.pyramid(x, mask))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
         return PointOutputs(logits, offsets, point_mask, points)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
-        outputs = self(batch.visual, batch.audio, batch.mask)
-        return point_losses(outputs, batch, self.assigner, self.criterion, self.num_classes)
-
-    def detect(self, batch: Batch) -> list[Events]:
-        """Events of each video, by descending score."""
-        outputs = self(batch.visual, batch.audio, batch.mask)
-        return self.decoding(*outputs, durations=batch.durations, grid=batch.grid)
 
 
 def _attentions(window_size: int | Sequence[int], num_levels: int) -> list[AttentionFactory]:

@@ -20,24 +20,24 @@ class EarlyFusion(nn.Module):
 
     Args:
         visual_channels, audio_channels: feature channels of the data.
-        widths: channels that sight and sound are projected to; None concatenates them as they are.
+        streams: channels that sight and sound are projected to; None concatenates them as they are.
     """
 
     def __init__(
-        self, visual_channels: int, audio_channels: int, *, widths: Sequence[int] | None = None
+        self, visual_channels: int, audio_channels: int, *, streams: Sequence[int] | None = None
     ) -> None:
         super().__init__()
         channels = (visual_channels, audio_channels)
-        if widths is not None and len(widths) != 2:
-            raise ValueError(f"widths must be two numbers of channels, got {list(widths)}")
+        if streams is not None and len(streams) != 2:
+            raise ValueError(f"streams must be two numbers of channels, got {list(streams)}")
         for name, count in zip(("visual_channels", "audio_channels"), channels, strict=True):
             check_number(name, count, 1, whole=True)
-        for width in widths or ():
-            check_number("widths", width, 1, whole=True)
-        self.out_channels = sum(channels if widths is None else widths)
+        for width in streams or ():
+            check_number("streams", width, 1, whole=True)
+        self.out_channels = sum(channels if streams is None else streams)
         self.projections = nn.ModuleList(
             MaskedConv1d(before, after, kernel=1)
-            for before, after in zip(channels, widths or (), strict=widths is not None)
+            for before, after in zip(channels, streams or (), strict=streams is not None)
         )
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Tensor:
@@ -45,11 +45,11 @@ class EarlyFusion(nn.Module):
 
         What stands in padding has no meaning.
         """
-        streams = [visual, audio]
+        both = [visual, audio]
         if self.projections:
-            pairs = zip(self.projections, streams, strict=True)
-            streams = [project(stream, mask) for project, stream in pairs]
-        return torch.cat(streams, dim=-1)
+            pairs = zip(self.projections, both, strict=True)
+            both = [project(stream, mask) for project, stream in pairs]
+        return torch.cat(both, dim=-1)
 
 
 class JointEmbedding(nn.Module):
@@ -72,7 +72,7 @@ class JointEmbedding(nn.Module):
         num_convs: int = 2,
     ) -> None:
         super().__init__()
-        self.fusion = EarlyFusion(visual_channels, audio_channels, widths=(width, width))
+        self.fusion = EarlyFusion(visual_channels, audio_channels, streams=(width, width))
         self.embedding = StreamEmbedding(2 * width, dim, num_convs=num_convs, positions=False)
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Tensor:

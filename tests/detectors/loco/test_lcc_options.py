@@ -171,9 +171,10 @@ def small(**settings: object) -> LoCo:
 def test_the_gradient_ratio_is_that_at_the_encoders_outputs() -> None:
     model = small(balance=GradientBalance(0.25, until=1)).train()
     batch = batch_of()
-    outputs = model(batch.visual, batch.audio, batch.mask)
+    features = batch.visual, batch.audio, batch.mask
+    shared = model.encode(*features)
+    outputs = model.locate(*features, shared)
     torch.manual_seed(1)
-    shared = (outputs.visual, outputs.audio)
     lcc = small().correspondence(*shared, batch.mask)["loss_lcc"] / 0.1
     positives = model.assigner(outputs.points, batch.events, batch.grid, 3)
     detection = model.criterion(outputs.logits, outputs.offsets, outputs.mask, positives)

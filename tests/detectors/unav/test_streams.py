@@ -135,6 +135,7 @@ def test_a_video_alone_is_the_same_in_a_batch(name: str, fill: float) -> None:
     batch = make_batch([33, 1, 7, 20], fill=fill)
     task = ("sed",) if name == "uniav_three" else ()
     together = model(batch.visual.double(), batch.audio.double(), batch.mask, *task)
+    streams = model.encode(batch.visual.double(), batch.audio.double(), batch.mask)
     for b, n in enumerate(batch.mask.sum(1).tolist()):
         one = (batch.visual[b : b + 1, :n].double(), batch.audio[b : b + 1, :n].double())
         alone = model(*one, batch.mask[b : b + 1, :n], *task)
@@ -143,8 +144,10 @@ def test_a_video_alone_is_the_same_in_a_batch(name: str, fill: float) -> None:
         for field in ("logits", "offsets"):
             of_batch = getattr(together, field)[b][real]
             assert torch.allclose(of_batch, getattr(alone, field)[0], rtol=0, atol=1e-9)
-        assert torch.allclose(together.visual[b, :n], alone.visual[0], rtol=0, atol=1e-9)
-        assert (together.audio[b, n:] == 0).all()
+        seen = model.encode(*one, batch.mask[b : b + 1, :n])
+        for stream, of_one in zip(streams, seen, strict=True):
+            assert torch.allclose(stream[b, :n], of_one[0], rtol=0, atol=1e-9)
+            assert (stream[b, n:] == 0).all()
 
 
 @other_forms

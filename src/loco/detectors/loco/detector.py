@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
-from loco.detection.losses import DetectionLoss, point_losses
-from loco.detection.outputs import HeadOutputs, Outputs
+from loco.detection.heads import is_class_aware
+from loco.detection.losses import DetectionLoss
+from loco.detection.outputs import HeadOutputs, PointOutputs
+from loco.detection.point_detector import PointDetector
 from loco.detectors.loco.cdp import CrossModalDynamicPerception
 from loco.detectors.loco.correspondence import CorrespondenceLoss
 from loco.detectors.loco.decoder import Decoder
@@ -20,7 +22,7 @@ from loco.nn.attention import AttentionFactory
 from loco.nn.blocks import Asks, BlockFactory
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.pyramid import CrossModalPyramid
-from loco.structures import Batch, Events
+from loco.structures import Batch
 
 
 class JointFactory(Protocol):
@@ -48,11 +50,8 @@ class PyramidFactory(Protocol):
     ) -> Pyramid: ...
 
 
-class LoCo(nn.Module):
+class LoCo(PointDetector):
     """Locality-aware cross-modal correspondence learning; the defaults are the paper's size.
-
-    The net (`forward`), the assigner, the criterion and the decoding stand apart; `losses` and
-    `detect` only wire them.
 
     Args:
         visual_channels, audio_channels: feature channels of the data.
@@ -126,32 +125,32 @@ class LoCo(nn.Module):
         self.criterion = DetectionLoss() if criterion is None else criterion
         self.decoding = Decoding() if decoding is None else decoding
         self.num_classes = num_classes
+        self.assigner.check_fits(
+            self.pyramid.strides, class_aware=is_class_aware(self.decoder.head)
+        )
 
     def encode(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Each modality on its own: (B, T, C) → (B, T, D), 0 in padding."""
         return self.visual_encoder(visual, mask), self.audio_encoder(audio, mask)
 
-    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> PointOutputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
-        streams = self.encode(visual, audio, mask)
-        inputs = streams
+        return self.locate(visual, audio, mask, self.encode(visual, audio, mask))
+
+    def locate(
+        self, visual: Tensor, audio: Tensor, mask: Tensor, streams: tuple[Tensor, Tensor]
+    ) -> PointOutputs:
+        """As `forward`, given also what `encode` makes of the features."""
         if self.joint is not None:
             together = self.joint(visual, audio, mask)
-            inputs = streams[0] + together, streams[1] + together
-        said: HeadOutputs = self.decoder(self.pyramid(*inputs, mask))
+            streams = streams[0] + together, streams[1] + together
+        said: HeadOutputs = self.decoder(self.pyramid(*streams, mask))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
-        return Outputs(said.logits, said.offsets, said.mask, points, *streams, said.quality)
+        return PointOutputs(said.logits, said.offsets, said.mask, points, said.quality)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
-        outputs = self(batch.visual, batch.audio, batch.mask)
-        detection = point_losses(outputs, batch, self.assigner, self.criterion, self.num_classes)
-        return detection | self.correspondence(outputs.visual, outputs.audio, batch.mask, batch)
-
-    def detect(self, batch: Batch) -> list[Events]:
-        """Events of each video, by descending score."""
-        outputs = self(batch.visual, batch.audio, batch.mask)
-        return self.decoding(
-            outputs.logits, outputs.offsets, outputs.mask, outputs.points, outputs.quality,
-            durations=batch.durations, grid=batch.grid,
-        )  # fmt: skip
+        """Those of `PointDetector`, and LCC's, which compares what the encoders say."""
+        streams = self.encode(batch.visual, batch.audio, batch.mask)
+        outputs = self.locate(batch.visual, batch.audio, batch.mask, streams)
+        detection = self.detection_losses(outputs, batch)
+        return detection | self.correspondence(*streams, batch.mask, batch)

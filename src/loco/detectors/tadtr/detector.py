@@ -104,7 +104,7 @@ class TadTR(nn.Module):
         check_number("decoder_layers", decoder_layers, 1, MAX_LAYERS, whole=True)
         check_number("encoder_layers", encoder_layers, 0, MAX_LAYERS, whole=True)
         check_number("dropout", dropout, 0, 1, without="high")
-        self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
+        self.fusion = EarlyFusion(visual_channels, audio_channels, streams=streams)
         self.project = Projection(self.fusion.out_channels, dim)
         self.encoder = Encoder(dim, heads, encoder_points, feed_forward, dropout, encoder_layers)
         self.decoder = Decoder(

@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from loco.detection.assignment import RangeAssigner
 from loco.detection.center_sampling import CenterAssigner
 from loco.detection.decoding import Decoding
-from loco.detection.losses import DetectionLoss, point_losses
+from loco.detection.losses import DetectionLoss
 from loco.detection.outputs import PointOutputs
+from loco.detection.point_detector import PointDetector
 from loco.detection.trident import TridentHead
 from loco.errors import MAX_LAYERS, MAX_LEVELS, check_number
 from loco.nn.encoder import StreamEmbedding
 from loco.nn.fusion import EarlyFusion
 from loco.nn.pyramid import FeaturePyramid
 from loco.nn.sgp import SGPBlock
-from loco.structures import Batch, Events
 
 
-class TriDet(nn.Module):
+class TriDet(PointDetector):
     """TriDet, fed with sight and sound.
 
     The defaults are the widths that it was published with for THUMOS, and the convolutions of its
@@ -91,7 +91,7 @@ class TriDet(nn.Module):
         check_number("stem_blocks", stem_blocks, 0, MAX_LAYERS, whole=True)
         check_number("input_noise", input_noise, 0)
         self.input_noise = input_noise
-        self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
+        self.fusion = EarlyFusion(visual_channels, audio_channels, streams=streams)
         self.embedding = StreamEmbedding(
             self.fusion.out_channels, dim, num_convs=num_convs, positions=positions
         )
@@ -114,6 +114,7 @@ class TriDet(nn.Module):
         self.criterion = criterion
         self.decoding = Decoding() if decoding is None else decoding
         self.num_classes = num_classes
+        self.assigner.check_fits(self.pyramid.strides)
 
     def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> PointOutputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
@@ -125,13 +126,3 @@ class TriDet(nn.Module):
         logits, offsets, point_mask = self.head(self.pyramid(x, mask))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
         return PointOutputs(logits, offsets, point_mask, points)
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
-        outputs = self(batch.visual, batch.audio, batch.mask)
-        return point_losses(outputs, batch, self.assigner, self.criterion, self.num_classes)
-
-    def detect(self, batch: Batch) -> list[Events]:
-        """Events of each video, by descending score."""
-        outputs = self(batch.visual, batch.audio, batch.mask)
-        return self.decoding(*outputs, durations=batch.durations, grid=batch.grid)

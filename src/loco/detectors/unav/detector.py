@@ -9,18 +9,18 @@ from torch.nn import functional
 from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.heads import ConvHead, start_from_prior
-from loco.detection.losses import DetectionLoss, point_losses
-from loco.detection.outputs import Outputs
+from loco.detection.losses import DetectionLoss
+from loco.detection.outputs import PointOutputs
+from loco.detection.point_detector import PointDetector
 from loco.detectors.unav.dependency import DependencyBlock
 from loco.errors import MAX_LEVELS, check_number
 from loco.nn.attention import GlobalAttention
 from loco.nn.blocks import BlockFactory
 from loco.nn.encoder import UnimodalEncoder
 from loco.nn.pyramid import CrossModalPyramid
-from loco.structures import Batch, Events
 
 
-class UnAV(nn.Module):
+class UnAV(PointDetector):
     """Two encoders, a cross-modal pyramid, a dependency block, class-aware heads.
 
     In every block the queries have a norm of their own. In the pyramid they come from the other
@@ -91,12 +91,13 @@ class UnAV(nn.Module):
         self.criterion = DetectionLoss(regression="diou") if criterion is None else criterion
         self.decoding = Decoding() if decoding is None else decoding
         self.num_classes = num_classes
+        self.assigner.check_fits(self.pyramid.strides)
 
     def encode(self, visual: Tensor, audio: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Each modality on its own: (B, T, C) → (B, T, D), 0 in padding."""
         return self.visual_encoder(visual, mask), self.audio_encoder(audio, mask)
 
-    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> Outputs:
+    def forward(self, visual: Tensor, audio: Tensor, mask: Tensor) -> PointOutputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1."""
         visual, audio = self.encode(visual, audio, mask)
         levels = self.pyramid(visual, audio, mask)
@@ -109,19 +110,4 @@ class UnAV(nn.Module):
             offsets.append(distances.unflatten(2, (-1, 2)))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
         point_mask = torch.cat([level_mask for _, level_mask in levels], 1)
-        return Outputs(
-            torch.cat(logits, 1), torch.cat(offsets, 1), point_mask, points, visual, audio
-        )
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
-        outputs = self(batch.visual, batch.audio, batch.mask)
-        return point_losses(outputs, batch, self.assigner, self.criterion, self.num_classes)
-
-    def detect(self, batch: Batch) -> list[Events]:
-        """Events of each video, by descending score."""
-        outputs = self(batch.visual, batch.audio, batch.mask)
-        return self.decoding(
-            outputs.logits, outputs.offsets, outputs.mask, outputs.points,
-            durations=batch.durations, grid=batch.grid,
-        )  # fmt: skip
+        return PointOutputs(torch.cat(logits, 1), torch.cat(offsets, 1), point_mask, points)

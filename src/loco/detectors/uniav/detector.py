@@ -13,7 +13,7 @@ from torch.nn import functional
 from loco.detection.assignment import RangeAssigner
 from loco.detection.decoding import Decoding
 from loco.detection.losses import DetectionLoss, point_losses
-from loco.detection.outputs import Outputs
+from loco.detection.outputs import PointOutputs
 from loco.detectors.uniav.experts import Choice, ExpertBlockFactory
 from loco.detectors.uniav.heads import RANDOM, LanguageClassifier, TaskRegression, text_table
 from loco.errors import MAX_LEVELS, LocoError, check_number
@@ -121,6 +121,7 @@ class UniAV(nn.Module):
         self._needed_files: set[str] = set()
         self._read_text(text_channels)
         self.assigner = RangeAssigner() if assigner is None else assigner
+        self.assigner.check_fits(self.pyramid.strides)
         self.criteria = nn.ModuleDict({name: task.criterion for name, task in self.tasks.items()})
         self.decodings = {name: task.decoding for name, task in self.tasks.items()}
 
@@ -150,7 +151,7 @@ class UniAV(nn.Module):
 
     def forward(
         self, visual: Tensor, audio: Tensor, mask: Tensor, task: str | None = None
-    ) -> Outputs:
+    ) -> PointOutputs:
         """Features (B, T, C_visual) and (B, T, C_audio), mask (B, T), any T ≥ 1.
 
         Args:
@@ -173,9 +174,7 @@ class UniAV(nn.Module):
             offsets.append(distances.unflatten(2, (-1, 2)).expand(-1, -1, len(names), -1))
         points = self.assigner.points(mask.shape[1], self.pyramid.strides, mask.device)
         point_mask = torch.cat([level_mask for _, level_mask in levels], 1)
-        return Outputs(
-            torch.cat(logits, 1), torch.cat(offsets, 1), point_mask, points, visual, audio
-        )
+        return PointOutputs(torch.cat(logits, 1), torch.cat(offsets, 1), point_mask, points)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """What to minimise is the sum of the entries named `loss_…`; the others are to look at."""
@@ -190,10 +189,7 @@ class UniAV(nn.Module):
         """Events of each video, by descending score."""
         task = self._known(batch.task)
         outputs = self(batch.visual, batch.audio, batch.mask, task)
-        return self.decodings[task](
-            outputs.logits, outputs.offsets, outputs.mask, outputs.points,
-            durations=batch.durations, grid=batch.grid,
-        )  # fmt: skip
+        return self.decodings[task](*outputs, durations=batch.durations, grid=batch.grid)
 
     def _known(self, task: str | None) -> str:
         if len(self.tasks) == 1:

@@ -110,7 +110,7 @@ class VSGN(nn.Module):
         self.decoding = BoxDecoding() if decoding is None else decoding
         self.length = length
         self.background = self.criterion.classification == "softmax"
-        self.fusion = EarlyFusion(visual_channels, audio_channels, widths=streams)
+        self.fusion = EarlyFusion(visual_channels, audio_channels, streams=streams)
         self.pyramid = CrossScaleGraphPyramid(
             self.fusion.out_channels, dim, num_levels=num_levels, stem_stride=stem_stride,
             neighbours=neighbours, padding_nodes=padding_nodes,
