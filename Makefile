@@ -15,7 +15,7 @@ help:
 	@echo "make bench-evaluation  metric, NMS and assignment against plain loops"
 	@echo "make bench-data        a training item against loading whole files"
 	@echo "make bench-model       parameters, operations and time of each attention strategy"
-	@echo "make bench-systems     time of each system's training and inference, at LoCo's rate"
+	@echo "make bench-systems     each system's training and inference, relative to LoCo's time per operation"
 	@echo "make bench-attention   attention against the plain formula, in time and memory"
 	@echo "make bench-long-video  time and memory of a prediction on three hours of video"
 	@echo "make bench-startup     what --help costs, against a start with torch"

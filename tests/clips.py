@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-av: Any = pytest.importorskip("av", reason="needs the extra loco-dave[video]")
+av: Any = pytest.importorskip("av", reason="needs the extra video")
 
 RATE = 48_000  # as cameras have it
 

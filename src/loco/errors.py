@@ -33,7 +33,7 @@ class CheckpointError(LocoError):
 
 
 class TrainingError(LocoError):
-    """A training that cannot go on, such as one whose loss is no number any more."""
+    """A training that cannot go on, such as one whose loss became NaN or infinite."""
 
 
 class PredictionsError(LocoError):
@@ -41,7 +41,7 @@ class PredictionsError(LocoError):
 
 
 class ExportError(LocoError):
-    """A form of predictions that there is not, or a video whose name is no name of a file."""
+    """An unknown format of predictions, or a video whose name cannot be the name of a file."""
 
 
 class OutputError(LocoError):

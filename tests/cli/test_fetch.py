@@ -224,4 +224,4 @@ def test_without_a_network_it_says_what_to_do_by_hand(
     ):  # fmt: skip
         assert part in line
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-    assert "pip install loco-dave[fetch]" in error_of(capsys)
+    assert "pip install '.[fetch]'" in error_of(capsys)

@@ -159,7 +159,7 @@ def test_mlflow_is_an_extra(tmp_path: Path) -> None:
     config = compose_config("train", ["logger=mlflow", f"output_dir={tmp_path}"])
     with pytest.raises(InstantiationException) as raised:
         instantiate(config.logger)
-    assert readable(raised.value).startswith("logger=mlflow needs MLflow: pip install 'loco-dave[")
+    assert readable(raised.value).startswith("logger=mlflow needs MLflow: pip install '.[")
 
 
 @pytest.mark.slow

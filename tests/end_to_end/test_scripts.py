@@ -124,7 +124,7 @@ def test_tensorboard_is_an_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with pytest.raises(InstantiationException) as raised:
         instantiate(config.logger)
     assert readable(raised.value) == (
-        "logger=tensorboard needs TensorBoard: pip install 'loco-dave[tensorboard]'"
+        "logger=tensorboard needs TensorBoard: pip install '.[tensorboard]' in loco's checkout"
     )
 
 

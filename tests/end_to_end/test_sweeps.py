@@ -320,27 +320,6 @@ def test_slurm_asks_for_what_the_config_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_by_optuna(tmp_path: Path) -> None:
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    command = ["-m", "experiment=search", "hydra.sweeper.n_trials=2", *TINY]
-    done = call(*command, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (sweep,) = (tmp_path / "multirun" / "train").iterdir()
-    best = OmegaConf.load(sweep / "optimization_results.yaml")
-    assert set(best.best_params) == {
-        "correspondence.weight", "correspondence.target.sigma", "attention.window_size"
-    }  # fmt: skip
-    assert 0 <= best.best_value <= 1
-    names = jobs(sweep)
-    assert len(names) == 2
-    done = call(*command, "resume_sweep=true", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert jobs(sweep) == names
-    assert done.stdout.count("finished already, kept") == 2
-    assert OmegaConf.load(sweep / "optimization_results.yaml") == best
-
-
-@pytest.mark.slow
 def test_costs_are_measured(tmp_path: Path) -> None:
     sizes = ["cost.steps=32", "cost.batch_size=2", "cost.repeats=1", "cost.visual_channels=8"]
     done = call(

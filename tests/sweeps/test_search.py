@@ -9,18 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from helpers import QUIET, TINY_DATA, TINY_MODEL
 from loco.cli import main
-
-optuna = pytest.importorskip("optuna", minversion="4", reason="needs loco-dave[search]")
-
-from loco.errors import SettingError  # noqa: E402
-from loco.runs.checkpoints import load_checkpoint  # noqa: E402
-from loco.sweeps.job import alone_in  # noqa: E402
-from loco.sweeps.search import (  # noqa: E402
+from loco.errors import SettingError
+from loco.runs.checkpoints import load_checkpoint
+from loco.sweeps.job import alone_in
+from loco.sweeps.search import (
     completed,
     done,
     importances,

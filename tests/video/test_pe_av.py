@@ -13,7 +13,7 @@ import torch
 from loco.errors import VideoError
 
 pytest.importorskip("timm", reason="needs timm and torchvision", exc_type=Exception)
-transformers: Any = pytest.importorskip("transformers", reason="needs loco-dave[transformers]")
+transformers: Any = pytest.importorskip("transformers", reason="needs the extra transformers")
 if not hasattr(transformers, "PeAudioVideoModel"):
     pytest.skip("needs a transformers that has PeAudioVideoModel", allow_module_level=True)
 

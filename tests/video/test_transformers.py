@@ -10,7 +10,7 @@ import pytest
 
 from loco.errors import VideoError
 
-transformers: Any = pytest.importorskip("transformers", reason="needs loco-dave[transformers]")
+transformers: Any = pytest.importorskip("transformers", reason="needs the extra transformers")
 
 from loco.video.encoders.transformers import Pictures, Sound  # noqa: E402
 

@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> int:
     try:
         from loco.reporting.wandb_dashboard import build_workspace
     except ModuleNotFoundError as error:
-        raise LocoError(f"{error}; it needs pip install 'loco-dave[dashboard]'") from None
+        raise LocoError(
+            f"{error}; it needs pip install '.[dashboard]' in loco's checkout"
+        ) from None
 
     workspace = build_workspace(args.entity or "nobody", args.project, args.name, args.group_by)
     for section in workspace.sections:

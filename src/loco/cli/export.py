@@ -1,6 +1,6 @@
 """Write the net of a finished run as a file that runs without this suite.
 
-torch: a program of torch.export, FILE.pt2. onnx: FILE.onnx (needs the extra loco-dave[export]).
+torch: a program of torch.export, FILE.pt2. onnx: FILE.onnx (needs the extra export).
 It takes features and a mask, and answers with what the net says at each point; class names, time
 grid and thresholds stand in it.
 

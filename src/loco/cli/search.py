@@ -29,9 +29,6 @@ from loco.runs.overrides import readable_words
 if TYPE_CHECKING:
     import optuna
 
-NEEDED = (4, 0)
-"""Version of Optuna: before it the study in a data base does not work with today's SQLAlchemy."""
-
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
@@ -44,11 +41,16 @@ def main(arguments: list[str]) -> int:
 
     words = readable_words(args.words)
     _check_no_sweep(words, Composition("train", words, config_folder(), own, sweep=True).config)
-    _check_optuna()
     import loco.runs.entry
     from loco.runs.folders import make_unique
     from loco.sweeps.job import alone_in
-    from loco.sweeps.search import completed, open_study, search, split_words
+
+    try:
+        from loco.sweeps.search import completed, open_study, search, split_words
+    except ModuleNotFoundError as error:
+        raise LocoError(
+            f"loco search needs Optuna ({error}): pip install '.[search]' in loco's checkout"
+        ) from None
 
     split_words(words)
     logging.basicConfig(level=logging.INFO, format="[%(asctime)s][%(name)s] %(message)s")
@@ -84,20 +86,6 @@ def _check_no_sweep(words: list[str], config: DictConfig) -> None:
         raise SettingError(
             f"the experiment sweeps {', '.join(map(str, params))}: that is for loco train -m; a "
             "search takes ranges as words of its own"
-        )
-
-
-def _check_optuna() -> None:
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        found = "none"
-    else:
-        found = optuna.__version__
-    if found == "none" or tuple(map(int, found.split(".")[:2])) < NEEDED:
-        raise LocoError(
-            f"loco search needs Optuna 4 or later (there is {found}): pip install "
-            "'loco-dave[search]', in an environment without hydra-optuna-sweeper, which wants 2.10"
         )
 
 

@@ -50,8 +50,10 @@ class Repository:
         try:
             import huggingface_hub
         except ImportError:
-            raise LocoError("loco fetch needs huggingface_hub: pip install loco-dave[fetch]; "
-                            f"without it {by_hand}") from None  # fmt: skip
+            raise LocoError(
+                "loco fetch needs huggingface_hub: pip install '.[fetch]' in loco's checkout; "
+                f"without it {by_hand}"
+            ) from None
         self._hub = huggingface_hub
         self.by_hand = by_hand
         self.endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")

@@ -1,4 +1,4 @@
-"""Events that are none any more, and new ones: sounds off screen and silent actions, made."""
+"""Audio-visual mismatch augmentation: makes sounds off screen, silent actions, and new events."""
 
 from __future__ import annotations
 

@@ -156,7 +156,11 @@ class Composition:
             return f"--config-name {option}: no such file; there are {', '.join(options)}"
         meant = closest(option, options)
         hint = f"did you mean {' or '.join(meant)}? There" if meant else "there"
-        more = "" if "hydra/" not in group else "; more come with pip install 'loco-dave[sweep]'"
+        more = (
+            ""
+            if "hydra/" not in group
+            else "; more come with pip install '.[sweep]' in loco's checkout"
+        )
         return f"{group}={option}: no such option; {hint} are {', '.join(options)}{more}"
 
 

@@ -60,9 +60,8 @@ def check_named_files(config: DictConfig) -> None:
     for path in checkpoint_paths(_value(config, "ckpt_path")):
         find_checkpoint(path, best=reading)
     init_from = _value(config, "init_from")
-    if init_from is not None and not _value(
-        config, "ckpt_path"
-    ):  # who goes on has begun with it already
+    # who goes on has begun with it already
+    if init_from is not None and not _value(config, "ckpt_path"):
         find_checkpoint(str(init_from), True, "init_from")
     data, films = config.get("data") or {}, _value(config, "videos")
     if "videos" in config and data and films is None and OmegaConf.is_missing(data, "root"):

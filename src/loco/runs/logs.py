@@ -75,7 +75,7 @@ def tensorboard_logger(**settings: Any) -> Any:
         return TensorBoardLogger(**settings)
     except ModuleNotFoundError:
         raise LocoError(
-            "logger=tensorboard needs TensorBoard: pip install 'loco-dave[tensorboard]'"
+            "logger=tensorboard needs TensorBoard: pip install '.[tensorboard]' in loco's checkout"
         ) from None
 
 
@@ -91,7 +91,7 @@ def mlflow_logger(folder: str | Path, **settings: Any) -> Any:
         return MLFlowLogger(**{"run_name": Path(folder).name} | settings)
     except ModuleNotFoundError as error:  # also of what MLflow itself needs for its data base
         raise LocoError(
-            f"logger=mlflow needs MLflow: pip install 'loco-dave[mlflow]' ({error})"
+            f"logger=mlflow needs MLflow: pip install '.[mlflow]' in loco's checkout ({error})"
         ) from None
 
 

@@ -166,7 +166,7 @@ def _write_onnx(program: torch.export.ExportedProgram, file: Path, notes: str) -
         import onnxscript  # noqa: F401  the exporter needs it
     except ImportError as error:
         raise LocoError(
-            f"--format onnx needs {error.name}: pip install loco-dave[export]"
+            f"--format onnx needs {error.name}: pip install '.[export]' in loco's checkout"
         ) from None
     made = torch.onnx.export(
         program, input_names=INPUTS, output_names=OUTPUTS, dynamo=True, verbose=False

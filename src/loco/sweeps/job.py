@@ -37,33 +37,30 @@ def sweep_job(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 
     In a sweep an exception becomes `failed.txt` in the job's folder, so that the next job starts.
     With `resume_sweep` a finished job is not repeated, and another one goes on from its last
-    checkpoint. Returns the best validation mAP to a sweeper that searches, such as Optuna's.
+    checkpoint.
     """
 
     @functools.wraps(main)
-    def wrapped(config: DictConfig) -> float | None:
+    def wrapped(config: DictConfig) -> None:
         hydra = HydraConfig.get()
         if hydra.mode != RunMode.MULTIRUN:
             for key in ("reuse", "resume_sweep"):
                 if config.get(key):
                     raise LocoError(f"{key}={config[key]}: is for a sweep, which -m starts")
             main(config)
-            return None
+            return
         folder = Path(hydra.runtime.output_dir)
         beside = beside_others(hydra.launcher)
         with alone_in(folder) as alone, stopping() if beside else nullcontext(True) as wanted:
             if not alone:
                 log.warning("%s: runs elsewhere, left alone", folder)
             if not alone or not wanted:
-                return None
+                return
             share_machine(hydra.launcher, config.get("trainer") or {}, folder.parent)
             try:
                 _run(main, config, folder)
-                searches = not hydra.sweeper["_target_"].endswith(".BasicSweeper")
-                return validation_score(folder) if searches else None
             except Exception as error:
                 _note_failure(folder, error)
-        return None
 
     return wrapped
 
@@ -167,25 +164,6 @@ def alone_in(folder: Path) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
-
-
-def validation_score(folder: Path) -> float:
-    """The best validation mAP of a run, from its best checkpoint.
-
-    Raises:
-        CheckpointError: there is no such checkpoint.
-    """
-    import torch
-
-    file = folder / "checkpoints" / "best.ckpt"
-    if not file.is_file():
-        raise CheckpointError(f"{file}: expected, as a search needs a validation after training")
-    states = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
-    return max(
-        float(state["best_model_score"])
-        for name, state in states.items()
-        if name.startswith("BestCheckpoint")
-    )
 
 
 class SweepSummary(Callback):

@@ -17,18 +17,19 @@ from typing import Any
 
 import lightning
 import optuna
+import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from loco.errors import LocoError, SettingError, listed
+from loco.errors import CheckpointError, LocoError, SettingError, listed
 from loco.files import write_text
 from loco.runs.entry import readable
 from loco.runs.jobs import FAILED
 from loco.runs.processes import run_task
 from loco.runs.words import plain_without_secrets, quoted_value, without_secrets
-from loco.sweeps.job import usable_checkpoint, validation_score
+from loco.sweeps.job import usable_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +165,23 @@ def search(
                 raise LocoError(f"the first trials failed, the last: {readable(error)}") from error
         finally:
             _trials.clear()
+
+
+def validation_score(folder: Path) -> float:
+    """The best validation mAP of a run, from its best checkpoint.
+
+    Raises:
+        CheckpointError: there is no such checkpoint.
+    """
+    file = folder / "checkpoints" / "best.ckpt"
+    if not file.is_file():
+        raise CheckpointError(f"{file}: expected, as a search needs a validation after training")
+    states = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
+    return max(
+        float(state["best_model_score"])
+        for name, state in states.items()
+        if name.startswith("BestCheckpoint")
+    )
 
 
 def _of_stopped(trial: Trial, folder: Path) -> Path | None:

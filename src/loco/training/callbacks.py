@@ -1,4 +1,4 @@
-"""Training callbacks that Lightning has not got in the form needed here."""
+"""Training callbacks that Lightning lacks."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ A detector is any `nn.Module` with
     detect(batch) -> list[Events]         one for each video, by descending score
 
 Among the rest `normalizer` is what a batch's losses were divided by: its weight in a mean over
-the batches of a split, which are else weighted by their videos. So are the losses that the detector
-names in `losses_by_video`.
+the batches of a split, which are otherwise weighted by their videos. So are the losses that the
+detector names in `losses_by_video`.
 
 A part of it that changes over a training has `schedule(progress)`, and hears before each step how
 much of it is done.

@@ -47,7 +47,7 @@ def import_av() -> Any:
         import av
     except ImportError as error:
         raise VideoError(
-            f"reading videos needs PyAV ({error}): pip install 'loco-dave[video]'"
+            f"reading videos needs PyAV ({error}): pip install '.[video]' in loco's checkout"
         ) from None
     return av
 

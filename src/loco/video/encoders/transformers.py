@@ -35,7 +35,8 @@ def import_transformers() -> Any:
         import transformers
     except ImportError as error:
         raise VideoError(
-            f"this encoder needs transformers ({error}): pip install 'loco-dave[transformers]'"
+            f"this encoder needs transformers ({error}): pip install '.[transformers]' in loco's "
+            "checkout"
         ) from None
     return transformers
 
