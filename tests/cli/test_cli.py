@@ -23,7 +23,7 @@ from loco.cli.report import main as report_main
 from loco.errors import LocoError
 from loco.reporting.report import MAX_VIDEOS
 from loco.runs.checkpoints import find_checkpoint
-from loco.runs.overrides import readable_words
+from loco.runs.command.overrides import readable_words
 
 SCRIPTS = {"describe_data": "describe", "wandb_dashboard": "dashboard"}
 QUICK = {"train"}  # the others are the same two lines

@@ -25,7 +25,7 @@ from loco.data.features import FeatureLayout, FeatureStore
 from loco.data.headers import read_header
 from loco.errors import AnnotationError, FeatureError, LocoError
 from loco.runs.entry import USER_ERRORS, readable
-from loco.runs.parts import check_parts
+from loco.runs.part_checks import check_parts
 from loco.runs.run_folder import read_predictions
 from loco.runs.settings import check_numbers, read_config
 

@@ -24,7 +24,7 @@ from loco.detection.quality import QualityHead
 from loco.detection.varifocal import VarifocalLoss
 from loco.errors import SettingError
 from loco.nn.top_down import TopDownFusion
-from loco.runs.parts import check_parts
+from loco.runs.part_checks import check_parts
 
 TRUTH = [events_of((0.5, 3.0, 0), (1.0, 9.0, 2), (2.0, 9.0, 1)), events_of((0.4, 2.9, 1))]
 K = 3

@@ -22,13 +22,13 @@ from helpers import Composer, compose_config, make_job
 from loco.cli import main
 from loco.data.annotations import Video
 from loco.errors import LocoError
+from loco.runs.command.named_files import check_named_files
 from loco.runs.entry import readable
 from loco.runs.evaluate import Tested, _same_test, evaluate
-from loco.runs.finding import check_named_files
 from loco.runs.run_folder import RunFolder
 from loco.runs.train import train
 from loco.structures import Events
-from loco.sweeps.job import SweepSummary
+from loco.sweeps.run_job import SweepSummary
 
 
 def test_several_checkpoints_are_a_row_each(

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, compose_config, run_loco
 from loco.errors import SettingError
 from loco.runs.entry import USER_ERRORS, readable
-from loco.runs.jobs import status
+from loco.runs.job_status import status
 from loco.runs.logs import read_log
 from loco.runs.processes import run_task
 from loco.runs.train import train

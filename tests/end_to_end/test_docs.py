@@ -31,7 +31,7 @@ from omegaconf import OmegaConf
 from helpers import QUIET, ROOT, TINY_DATA, TINY_MODEL, compose_config
 from loco import cli
 from loco.cli.configs import find_layout
-from loco.runs.overrides import readable_words
+from loco.runs.command.overrides import readable_words
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 A_SWEEP = re.compile(r"multirun/train/(?:<time>|…|[\d_-]+)")

@@ -11,7 +11,7 @@ import pytest
 from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, run_loco
 from loco.errors import CheckpointError
 from loco.runs.checkpoints import load_checkpoint
-from loco.runs.finding import find_checkpoint
+from loco.runs.command.named_files import find_checkpoint
 from loco.runs.train import train
 
 

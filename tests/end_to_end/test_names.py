@@ -40,7 +40,7 @@ from loco.runs.evaluate import evaluate
 from loco.runs.export import FORMATS, write_predictions
 from loco.runs.predict import predict
 from loco.runs.run_folder import RunFolder
-from loco.runs.streams import one_line, shown
+from loco.runs.text import one_line, shown
 from loco.runs.train import train
 from loco.structures import Events
 from loco.sweeps.render import RENDERERS

@@ -42,7 +42,7 @@ from loco.reporting.figures import (
 from loco.reporting.inspection import TargetWindows
 from loco.runs.logs import Curve, read_log
 from loco.runs.run_folder import RunFolder
-from loco.runs.streams import shown
+from loco.runs.text import shown
 from loco.structures import Events, TimeGrid
 
 GRID = TimeGrid(fps=25, window=24, stride=8)

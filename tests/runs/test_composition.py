@@ -9,8 +9,8 @@ from hydra.utils import instantiate
 
 from helpers import compose_config
 from loco.cli import COMPOSED, main
-from loco.runs.composition import Composition, closest
-from loco.runs.configs import config_folder
+from loco.runs.command.composition import Composition, closest
+from loco.runs.command.config_folder import config_folder
 from loco.runs.entry import readable
 
 WORDS = {

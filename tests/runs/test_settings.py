@@ -15,7 +15,7 @@ from loco.errors import CheckpointError, LocoError, SettingError
 from loco.runs.checkpoints import load_module
 from loco.runs.cost import measure, precision_context
 from loco.runs.entry import USER_ERRORS, readable
-from loco.runs.parts import check_parts
+from loco.runs.part_checks import check_parts
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat, only_used_groups
 from loco.runs.train import train

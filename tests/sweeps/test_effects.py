@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from helpers import ROOT, make_job
 from loco.cli.tabulate import main
 from loco.errors import LocoError
-from loco.sweeps.jobs import Job, highest
+from loco.sweeps.job_record import Job, highest
 
 
 def make_sweep(folder: Path, seeds: int = 1, noise: float = 0.0) -> Path:

@@ -17,7 +17,7 @@ from helpers import QUIET, TINY_DATA, TINY_MODEL
 from loco.cli import main
 from loco.errors import SettingError
 from loco.runs.checkpoints import load_checkpoint
-from loco.sweeps.job import alone_in
+from loco.sweeps.run_job import alone_in
 from loco.sweeps.search import (
     completed,
     done,

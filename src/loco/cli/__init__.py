@@ -13,7 +13,7 @@ import os
 import sys
 
 from loco import __version__
-from loco.runs.streams import replace_unshowable
+from loco.runs.text import replace_unshowable
 
 COMMANDS = {
     "make-synthetic": "make the synthetic benchmark, the default data",
@@ -101,7 +101,7 @@ def _run(name: str, rest: list[str]) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     command = importlib.import_module(f"loco.cli.{name.replace('-', '_')}")
     if name in COMPOSED:
-        from loco.runs.overrides import readable_words
+        from loco.runs.command.overrides import readable_words
 
         rest = readable_words(rest)
     status: int = command.main(rest)

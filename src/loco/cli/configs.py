@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loco.errors import LocoError
-from loco.runs.configs import config_folder
-from loco.runs.words import COMMAND, without_secrets
+from loco.runs.command.config_folder import config_folder
+from loco.runs.command.quoting import COMMAND, without_secrets
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,9 +44,9 @@ def run_composed(
     import hydra
     from hydra._internal.utils import get_args_parser
 
-    from loco.runs.composition import Composition
-    from loco.runs.finding import check_named_files
-    from loco.runs.outside import check_start
+    from loco.runs.command.composition import Composition
+    from loco.runs.command.named_files import check_named_files
+    from loco.runs.command.torchrun import check_start
     from loco.sweeps.stopping import beside_others, waiting_for_jobs
 
     options, _ = get_args_parser().parse_known_args(arguments)
@@ -60,7 +60,7 @@ def run_composed(
             bool(options.multirun),
         )  # fmt: skip
         if options.help:
-            from loco.runs.help_page import help_page
+            from loco.runs.command.help_page import help_page
 
             own = [Path(options.config_dir)] if options.config_dir else []
             print(help_page(composition, [config_folder(), *own]))

@@ -66,7 +66,7 @@ def _check(args: argparse.Namespace, annotations: Annotations) -> int:
 
     from loco.data.features import FeatureStore
     from loco.data.inspection import told_lengths
-    from loco.runs.streams import console
+    from loco.runs.text import console
 
     layout = find_layout(args.layout or "synthetic", args.config_dir)
     store = FeatureStore(args.check, layout)

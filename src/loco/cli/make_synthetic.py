@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from loco.cli.configs import figure_file, find_layout, own_folder, seed
 from loco.data.synthetic.config import SyntheticConfig
-from loco.runs.streams import console
+from loco.runs.text import console
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from loco.cli.configs import seed
 from loco.errors import LocoError
-from loco.runs.streams import console
+from loco.runs.text import console
 
 
 def main(arguments: list[str]) -> int:

@@ -3,8 +3,8 @@
 from omegaconf import DictConfig
 
 from loco.cli.configs import run_composed
+from loco.runs.command.hydra_notes import keep_hydra_notes
 from loco.runs.entry import user_errors
-from loco.runs.hydra_notes import keep_hydra_notes
 from loco.runs.processes import run_task
 
 

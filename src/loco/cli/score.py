@@ -110,7 +110,7 @@ def _show_differences(
 
     from loco.evaluation.bootstrap import WeightedMAP, paired_differences
     from loco.runs.results import evaluation_columns
-    from loco.runs.streams import console
+    from loco.runs.text import console
 
     columns = [evaluation_columns(matched.detections, videos) for matched in found.values()]
     runs = [WeightedMAP(of_file, len(videos)) for of_file in columns]

@@ -23,8 +23,8 @@ from omegaconf import DictConfig
 from loco.cli.configs import config_folder, own_folder, seed
 from loco.errors import Interrupted, LocoError, SettingError
 from loco.files import write_text
-from loco.runs.composition import Composition
-from loco.runs.overrides import readable_words
+from loco.runs.command.composition import Composition
+from loco.runs.command.overrides import readable_words
 
 if TYPE_CHECKING:
     import optuna
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     _check_no_sweep(words, Composition("train", words, config_folder(), own, sweep=True).config)
     import loco.runs.entry
     from loco.runs.folders import make_unique
-    from loco.sweeps.job import alone_in
+    from loco.sweeps.run_job import alone_in
 
     try:
         from loco.sweeps.search import completed, open_study, search, split_words

@@ -10,11 +10,11 @@ from typing import Any
 from omegaconf import DictConfig
 
 from loco.cli.configs import config_folder, run_composed
+from loco.runs.command.hydra_notes import keep_hydra_notes
 from loco.runs.entry import user_errors
-from loco.runs.hydra_notes import keep_hydra_notes
 from loco.runs.processes import run_task
 from loco.runs.resume import resumed_words
-from loco.sweeps.job import sweep_job
+from loco.sweeps.run_job import sweep_job
 
 log = logging.getLogger("loco")
 

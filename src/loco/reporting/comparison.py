@@ -12,11 +12,11 @@ from loco.data.annotations import Video
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, paired_differences
 from loco.evaluation.metrics import DetectionMAP
+from loco.runs.command.quoting import plain_without_secrets
 from loco.runs.paired import same_events
 from loco.runs.results import detailed_metrics, evaluation_columns
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat
-from loco.runs.words import plain_without_secrets
 from loco.structures import Events
 
 INCIDENTAL = (

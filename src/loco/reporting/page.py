@@ -19,7 +19,7 @@ from PIL import Image
 
 from loco.errors import LocoError
 from loco.reporting.figures.style import COLORS, GRID, INK, SEQUENTIAL, SOFT, svg_text
-from loco.runs.streams import shown
+from loco.runs.text import shown
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from loco.data.datamodule import AVDataModule
 from loco.data.extraction import Extraction
 from loco.errors import CheckpointError, listed
-from loco.runs.finding import find_checkpoint
+from loco.runs.command.named_files import find_checkpoint
 from loco.runs.settings import flat, refuse_former
 from loco.runs.trusted import build_trusted
 from loco.training.callbacks import BestCheckpoint, LastCheckpoint, WeightEMA

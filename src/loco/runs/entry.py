@@ -27,11 +27,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import loco.runs.folders  # noqa: F401  registers the resolvers that the configs use
 from loco.errors import Interrupted, LocoError, SettingError, system_reason
-from loco.runs.configs import layout_of
-from loco.runs.hydra_notes import remove_empty_run
-from loco.runs.outside import by_torchrun
-from loco.runs.streams import replace_unshowable
-from loco.runs.words import quoted_override
+from loco.runs.command.config_folder import layout_of
+from loco.runs.command.hydra_notes import remove_empty_run
+from loco.runs.command.quoting import quoted_override
+from loco.runs.command.torchrun import by_torchrun
+from loco.runs.text import replace_unshowable
 
 log = logging.getLogger("loco")
 

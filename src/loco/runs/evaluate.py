@@ -24,8 +24,8 @@ from loco.runs.checkpoints import (
     load_checkpoint,
     restore_module,
 )
+from loco.runs.command.named_files import checkpoint_paths, find_checkpoint
 from loco.runs.entry import naming_settings
-from loco.runs.finding import checkpoint_paths, find_checkpoint
 from loco.runs.paired import same_events
 from loco.runs.provenance import noting
 from loco.runs.results import (
@@ -38,7 +38,7 @@ from loco.runs.results import (
     write_results,
 )
 from loco.runs.settings import absolute_paths, check_numbers, names_in, reading_data
-from loco.runs.streams import one_line
+from loco.runs.text import one_line
 from loco.runs.trusted import build_trusted
 from loco.training.module import LocalizationModule
 

@@ -23,7 +23,7 @@ from loco.data.features import is_file_name
 from loco.errors import ExportError
 from loco.files import MAX_NAME_BYTES, csv_cell, write_text
 from loco.runs.results import predictions_json, write_json
-from loco.runs.streams import one_line
+from loco.runs.text import one_line
 from loco.structures import Events
 
 

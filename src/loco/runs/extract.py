@@ -19,7 +19,7 @@ from loco.data.features import FeatureStore
 from loco.errors import CheckpointError, IncompleteError, SettingError, VideoError, check_number
 from loco.runs.results import counted, show
 from loco.runs.settings import check_numbers
-from loco.runs.streams import console
+from loco.runs.text import console
 from loco.runs.trusted import build_trusted
 from loco.training.module import LocalizationModule
 from loco.video.comparison import STEPS_APART, Compared, compare_features

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 
 from loco.errors import LocoError
 from loco.files import write_text
-from loco.runs.outside import agreed
+from loco.runs.command.torchrun import agreed
 
 SWEEP_FILE = "sweep.json"
 MAX_NAME = 100

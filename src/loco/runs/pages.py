@@ -15,7 +15,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from loco.runs.results import percent
-from loco.runs.streams import shown
+from loco.runs.text import shown
 
 
 def render(template: str, packages: Sequence[str] = (), **values: Any) -> str:

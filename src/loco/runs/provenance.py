@@ -27,8 +27,8 @@ import torch
 from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import Interrupted
+from loco.runs.command.quoting import COMMAND
 from loco.runs.results import write_json
-from loco.runs.words import COMMAND
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.files import write_text
-from loco.runs.streams import console
+from loco.runs.text import console
 from loco.structures import Events
 from loco.training.module import LocalizationModule
 

@@ -18,9 +18,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from loco.errors import CheckpointError, LocoError
-from loco.runs.finding import find_checkpoint
+from loco.runs.command.named_files import find_checkpoint
+from loco.runs.command.quoting import HIDDEN, is_secret, quoted_value, without_secrets
 from loco.runs.settings import load_yaml
-from loco.runs.words import HIDDEN, is_secret, quoted_value, without_secrets
 
 # where a run writes, and what is done besides going on
 _OWN = {"ckpt_path", "output_dir", "resume_sweep", "reuse", "task", "csv_log"}

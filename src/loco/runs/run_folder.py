@@ -15,12 +15,12 @@ from loco.data.annotations import Annotations, Video, read_annotations
 from loco.data.datamodule import AVDataModule
 from loco.errors import AnnotationError, LocoError
 from loco.runs.checkpoints import load_module
+from loco.runs.command.quoting import without_secrets
 from loco.runs.logs import Curve, read_log
 from loco.runs.predictions import read_predictions
 from loco.runs.results import detailed_metrics
 from loco.runs.settings import load_yaml, read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
-from loco.runs.words import without_secrets
 from loco.structures import Events
 from loco.training.module import LocalizationModule
 

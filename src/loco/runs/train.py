@@ -24,13 +24,14 @@ from loco.runs.checkpoints import (
     load_tested,
     start_from,
 )
+from loco.runs.command.hydra_notes import in_sweep, keep_hydra_notes
+from loco.runs.command.quoting import plain_without_secrets
 from loco.runs.cost import training_cost
 from loco.runs.decoding_choice import check_choice, choose_decoding
 from loco.runs.entry import naming_settings
 from loco.runs.folders import requeued, set_aside
-from loco.runs.hydra_notes import in_sweep, keep_hydra_notes
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
-from loco.runs.parts import check_parts
+from loco.runs.part_checks import check_parts
 from loco.runs.provenance import noting
 from loco.runs.results import (
     show_beside_baselines,
@@ -40,7 +41,6 @@ from loco.runs.results import (
     write_results,
 )
 from loco.runs.settings import absolute_paths, check_numbers, only_used_groups, plain_config
-from loco.runs.words import plain_without_secrets
 from loco.training.callbacks import EpochTimer
 from loco.training.interruption import Interruption
 from loco.training.module import LocalizationModule

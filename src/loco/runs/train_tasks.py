@@ -27,7 +27,7 @@ from loco.runs.checkpoints import (
 )
 from loco.runs.entry import naming_settings
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
-from loco.runs.parts import check_parts
+from loco.runs.part_checks import check_parts
 from loco.runs.provenance import noting
 from loco.runs.results import (
     json_number,

@@ -15,7 +15,7 @@ import numpy as np
 
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
-from loco.sweeps.jobs import OPTIONS, Job
+from loco.sweeps.job_record import OPTIONS, Job
 from loco.sweeps.tabulate import Column
 
 

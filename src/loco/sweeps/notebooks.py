@@ -20,7 +20,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
-from loco.runs.jobs import job_folders, status
+from loco.runs.job_status import job_folders, status
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat
 

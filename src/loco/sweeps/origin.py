@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from loco.runs.command.quoting import is_secret, without_secrets
 from loco.runs.folders import UNNAMED, read_sweep
 from loco.runs.provenance import starts
-from loco.runs.words import is_secret, without_secrets
-from loco.sweeps.jobs import Job, plain_text
+from loco.sweeps.job_record import Job, plain_text
 from loco.sweeps.tabulate import Row
 
 GROUPS = ("experiment", "model", "data", "attention", "correspondence", "recipe", "trainer")

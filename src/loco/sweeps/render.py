@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from loco.errors import LocoError
 from loco.files import csv_cell
-from loco.runs.streams import one_line
+from loco.runs.text import one_line
 from loco.sweeps.effects import Effect
 from loco.sweeps.tabulate import Column, Row, Table
 

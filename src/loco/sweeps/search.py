@@ -25,11 +25,11 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from loco.errors import CheckpointError, LocoError, SettingError, listed
 from loco.files import write_text
+from loco.runs.command.quoting import plain_without_secrets, quoted_value, without_secrets
 from loco.runs.entry import readable
-from loco.runs.jobs import FAILED
+from loco.runs.job_status import FAILED
 from loco.runs.processes import run_task
-from loco.runs.words import plain_without_secrets, quoted_value, without_secrets
-from loco.sweeps.job import usable_checkpoint
+from loco.sweeps.run_job import usable_checkpoint
 
 log = logging.getLogger(__name__)
 

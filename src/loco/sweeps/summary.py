@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loco.runs.logs import Curve, read_log
-from loco.sweeps.jobs import OPTIONS
+from loco.sweeps.job_record import OPTIONS
 from loco.sweeps.tabulate import Difference, Row, Table
 
 EVERY_TIOU = (*(f"mAP@0.{i}" for i in range(1, 10)), "mAP")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
-from loco.runs.jobs import job_folders
-from loco.sweeps.jobs import Job, plain_text
+from loco.runs.job_status import job_folders
+from loco.sweeps.job_record import Job, plain_text
 
 if TYPE_CHECKING:
     import pandas

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
 from loco.files import replacing
-from loco.runs.streams import shown
+from loco.runs.text import shown
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """The palette of Okabe and Ito 2008, its yellow left out (too pale for lines on white)."""

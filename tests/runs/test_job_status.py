@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from helpers import compose_config
 from loco.errors import LocoError
-from loco.runs.jobs import find_twin, status
+from loco.runs.job_status import find_twin, status
 
 
 def config(output: Path, *words: str) -> DictConfig:

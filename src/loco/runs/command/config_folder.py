@@ -15,7 +15,7 @@ from loco.errors import SettingError
 
 def config_folder() -> Path:
     """The configurations: inside an installed package, or in the repository of an editable one."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     inside = package / "conf"
     return inside if inside.is_dir() else package.parents[1] / "conf"
 

@@ -20,12 +20,12 @@ from omegaconf import DictConfig
 
 from loco.errors import CheckpointError, LocoError, OutputError
 from loco.files import replacing, write_text
+from loco.runs.command.quoting import quoted_override
 from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.folders import requeued, write_sweep
-from loco.runs.jobs import FAILED, RESULTS, failure, find_twin, job_folders, status
+from loco.runs.job_status import FAILED, RESULTS, failure, find_twin, job_folders, status
 from loco.runs.settings import absolute_paths, flat, read_config
-from loco.runs.streams import console
-from loco.runs.words import quoted_override
+from loco.runs.text import console
 from loco.sweeps.sharing import share_machine
 from loco.sweeps.stopping import beside_others, stopping
 
@@ -203,7 +203,7 @@ class SweepSummary(Callback):
 
 
 def _ended_well(folder: Path) -> bool:
-    from loco.sweeps.jobs import Job  # here, as --help needs none
+    from loco.sweeps.job_record import Job  # here, as --help needs none
 
     return bool(Job(folder).provenance.get("ended") == "finished")
 

@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
-from loco.runs.jobs import RESULTS, Status, overrides_of, status
+from loco.runs.job_status import RESULTS, Status, overrides_of, status
 from loco.runs.logs import read_log
 from loco.runs.settings import flat, load_yaml
 

@@ -14,7 +14,7 @@ import yaml
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from loco.runs.composition import Composition
+from loco.runs.command.composition import Composition
 
 WIDTH = 100
 KEY = re.compile(r"( *)([\w@/]+):(?: |$)")

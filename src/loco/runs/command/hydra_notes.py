@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from loco.files import write_text
-from loco.runs.words import HIDDEN, plain_without_secrets, secret_values
+from loco.runs.command.quoting import HIDDEN, plain_without_secrets, secret_values
 
 
 def keep_hydra_notes(config: DictConfig, begins: bool = False) -> None:
