@@ -58,14 +58,15 @@ def test_an_elan_document_may_begin_within_its_film(tmp_path: Path) -> None:
 
 
 def test_labels_of_a_table_are_kept_as_they_are(tmp_path: Path) -> None:
-    """Numbers in brackets that are no score of ours, quoted line breaks, our guarded cells."""
+    """Numbers in brackets (our own tables have a column for scores), quoted line breaks, our
+    guarded cells."""
     path = tmp_path / "x.csv"
     rows = ['v,0,1,speaker (5.1)', 'v,1,2,speaker (7.1) (0.50)', 'v,2,3,"dog\nbarking"',
             "'@home,3,4,'-foo bar"]  # fmt: skip
     path.write_bytes(("video,start,end,label\r\n" + "\r\n".join(rows)).encode())
     marks = read_marks(path)
     assert [mark.label for mark in marks] == [
-        "speaker (5.1)", "speaker (7.1)", "dog barking", "-foo bar",
+        "speaker (5.1)", "speaker (7.1) (0.50)", "dog barking", "-foo bar",
     ]  # fmt: skip
     assert marks[-1].video == "@home"
     path.write_text("video,start,end,label\nv,0,1,a\nv,0,x,b\n")
@@ -144,6 +145,7 @@ def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
     ("x.csv", "video,start,end\n", "no label"),
     ("x.csv", "video,start,end,label\nv,1,,dog\n", "line 2: expected seconds"),
     ("x.eaf", "hello", "not of the form of its kind"),
+    ("x.eaf", "<A><HEADER TIME_UNITS='PAL-frames'/></A>", "its TIME_UNITS are PAL-frames"),
     ("x.json", "{}", "not of the form of its kind"),
     ("x.json", "hello", "Expecting value"),
     ("x.doc", "", "expected one of .eaf, .txt, .csv, .json"),

@@ -87,6 +87,18 @@ def test_nothing_is_no_checkpoint(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_job_that_was_taken_from_another_sweep_is_found(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    """Its checkpoints are a link."""
+    job = tmp_path / "sweep" / "job"
+    job.mkdir(parents=True)
+    (job / "checkpoints").symlink_to(finished_run / "checkpoints")
+    for folder in (job, tmp_path / "sweep"):
+        assert find_checkpoint(folder, best=True) == job / "checkpoints" / "best.ckpt"
+        assert find_checkpoint(folder) == job / "checkpoints" / "last.ckpt"
+
+
 def test_a_damaged_checkpoint_is_told_before_data_are_made(
     finished_run: Path, tiny: Composer, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ from helpers import (
 )
 from loco.cli import main
 from loco.errors import ExportError
+from loco.runs.entry import USER_ERRORS, readable
 from loco.runs.evaluate import evaluate
 from loco.runs.export import FORMATS, write_predictions
 from loco.runs.predict import predict
@@ -147,6 +148,26 @@ def test_prediction_names_its_files(run: Path, data: Path, tmp_path: Path) -> No
         assert {path.name for path in (tmp_path / kind).iterdir()} == {
             f"{video}.{ending}" for video in found
         }
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("data.predict_split=foo", "predict_split must be one of"),
+        ("data.eval_batch_size=0", "eval_batch_size must be at least 1"),
+        ("data.missing=foo", "missing must be 'error' or"),
+        ("+data.modality=foo", "modality must be 'both', 'audio'"),
+        ("+data.foo=1", "AVDataModule takes no foo"),
+    ],
+)
+def test_what_is_wrong_with_the_data_of_a_prediction_is_a_line(
+    run: Path, data: Path, tmp_path: Path, word: str, told: str
+) -> None:
+    words = [f"ckpt_path='{run}'", f"data.root={data / 'features'}", f"output_dir={tmp_path}"]
+    with pytest.raises(USER_ERRORS) as error:
+        predict(compose_config("predict", [*words, "trainer.accelerator=cpu", word]))
+    assert told in readable(error.value)
+    assert "\n" not in readable(error.value)
 
 
 # -- exports, read back ----------------------------------------------------------------------------

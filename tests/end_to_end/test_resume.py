@@ -86,6 +86,19 @@ def test_resumed_within_an_epoch_is_uninterrupted(
         np.testing.assert_allclose(values, logs[0][name].values[-len(values) :], 1e-6)
 
 
+def test_the_log_goes_on_from_the_best_checkpoint_too(tiny: Composer, tmp_path: Path) -> None:
+    """It is written within an epoch, in its validation: the epoch's means are not logged twice."""
+    settings = ["trainer.max_epochs=3", "optimizer.lr=0.003"]
+    train(tiny(*settings, output="whole"))
+    best = tmp_path / "whole" / "checkpoints" / "best.ckpt"
+    assert torch.load(best, weights_only=True)["epoch_sums"]
+    train(tiny(*settings, f"ckpt_path={best}", output="resumed"))
+    logs = [read_log(tmp_path / run / "logs" / "metrics.csv") for run in ("whole", "resumed")]
+    for name in ("epoch/train/loss", "val/mAP", "train/loss"):
+        np.testing.assert_array_equal(logs[0][name].steps, logs[1][name].steps, name)
+        np.testing.assert_allclose(logs[0][name].values, logs[1][name].values, 1e-6)
+
+
 @pytest.mark.slow
 def test_the_best_checkpoint_survives_a_resume(tiny: Composer, tmp_path: Path) -> None:
     """The first epoch stays the best: the resumed run learns nothing, and tests that one."""

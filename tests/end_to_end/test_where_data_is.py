@@ -70,6 +70,21 @@ def test_nothing_is_made_by_who_only_reads(tiny: Composer, tmp_path: Path) -> No
     assert not made.exists()
 
 
+def test_a_value_that_is_given_counts_even_if_it_is_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Data of another difficulty stands there; nothing said takes it, the default said does not."""
+    monkeypatch.chdir(tmp_path)
+    size = ["--videos", "6", "2", "2", "--classes", "3"]
+    assert main(["make-synthetic", "--root", "made", "--difficulty", "3", *size]) == 0
+    words = ["data.root=made", *TINY_MODEL, *QUIET, "trainer.max_epochs=1"]
+    assert main(["train", *words, "output_dir=a"]) == 0
+    for word in ("data.generator.difficulty=1", "++data.generator.seed=0"):
+        with pytest.raises(SystemExit):
+            main(["train", *words, word, "output_dir=b"])
+        assert "difficulty: 3.0 → 1" in capsys.readouterr().err
+
+
 def test_a_training_says_that_it_makes_data_and_only_into_an_empty_folder(
     tiny: Composer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

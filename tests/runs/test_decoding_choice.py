@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -25,15 +26,18 @@ from loco.runs.train import train
 from loco.training.callbacks import BestCheckpoint
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_it_is_the_best_of_all_that_were_tried(
-    finished_run: Path, tiny: Composer, tmp_path: Path
+    finished_run: Path, tiny: Composer, tmp_path: Path, precision: str
 ) -> None:
+    """In the precision of the training, as its validation and its test are."""
     module = load_module(finished_run)
     data = instantiate(tiny().data)
     data.prepare()
     given = module.detector.decoding
     choice = {"sigma": [0.1, 0.9], "max_segments": [100, 3]}
-    choose_decoding(module, data, choice, tmp_path)
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, precision=precision)
+    choose_decoding(module, data, choice, tmp_path, trainer)
     written = json.loads((tmp_path / "decoding.json").read_text())
     expected = []
     for tried in written["tried"]:
@@ -41,7 +45,8 @@ def test_it_is_the_best_of_all_that_were_tried(
         module.detector.decoding = replace(given, **settings)
         metric = DetectionMAP(3)
         for batch in data.val_dataloader():
-            metric.update(module.detect(batch), batch.events, batch.indices)
+            with trainer.precision_plugin.forward_context(), torch.no_grad():
+                metric.update(module.detect(batch), batch.events, batch.indices)
         expected.append(float(metric.compute()["mAP"]))
         assert tried["val/mAP"] == pytest.approx(expected[-1])
     assert len(expected) == 1 + 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from helpers import compose_config
 from loco.errors import LocoError
-from loco.runs.job_status import find_twin, status
+from loco.runs.job_status import find_twin, settings_hash, status
 
 
 def config(output: Path, *words: str) -> DictConfig:
@@ -53,3 +54,27 @@ def test_only_what_is_finished_and_readable_is_taken(
     assert find_twin(tmp_path / "sweeps", wanted) is None
     with pytest.raises(LocoError, match=r"reuse=.*nowhere: expected a folder of sweeps"):
         find_twin(tmp_path / "nowhere", wanted)
+
+
+def test_a_run_that_was_resumed_with_other_settings_stands_for_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever its last start was told: only some of its steps were trained so."""
+    caplog.set_level("INFO")
+    folder, wanted = finished(tmp_path / "sweeps" / "a"), config(tmp_path / "b")
+    now = settings_hash(wanted)
+    assert now == settings_hash(config(tmp_path / "c", "seed=3", "data.num_workers=2"))
+    then = settings_hash(config(tmp_path / "c", "optimizer.lr=0.1"))
+    assert now != then
+    for starts, same in (
+        ([{"settings": now}], True),
+        ([{"settings": now}, {"settings": now, "resumed_from": "x"}], True),
+        ([{"settings": then}, {"settings": now, "resumed_from": "x"}], False),
+        ([{"settings": then}, {"settings": now}], True),  # begun anew
+        ([{"settings": then}, {"settings": now}, {"settings": then, "resumed_from": "x"}], False),
+        ([{}], True),  # of an earlier version
+        ([{}, {"resumed_from": "x"}], False),
+    ):
+        (folder / "provenance.json").write_text(json.dumps({"starts": starts}))
+        assert (find_twin(tmp_path / "sweeps", wanted) == folder) == same, starts
+    assert "a: not reused, it was resumed with other settings" in caplog.text

@@ -179,6 +179,15 @@ def test_seeds_of_different_trainings_are_no_row(tmp_path: Path) -> None:
     assert len(make_rows(jobs, ["data.root"])) == 3
 
 
+def test_a_run_resumed_with_other_settings_is_no_repetition(tmp_path: Path) -> None:
+    resumed = {"settings": "b", "resumed_from": "x"}
+    for number, starts in enumerate([[{"settings": "b"}], [{"settings": "a"}, resumed]]):
+        job = make_job(tmp_path, number, {"seed": number}, 0.1)
+        (job / "provenance.json").write_text(json.dumps({"starts": starts}))
+    with pytest.raises(LocoError, match=r"the same row, but job1 was resumed with other settings"):
+        make_rows(read_jobs([tmp_path]))
+
+
 def test_no_result_is_dropped_for_another_one(tmp_path: Path) -> None:
     """Two tests of one seed: of other weights, or of the same with another outcome."""
     for number, checkpoint in enumerate(["a.ckpt", "b.ckpt"]):

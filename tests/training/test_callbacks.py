@@ -3,13 +3,21 @@
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import lightning
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from loco.training.callbacks import BestCheckpoint, LastCheckpoint, PartsSummary, WeightEMA
+from loco.training.callbacks import (
+    BestCheckpoint,
+    EpochTimer,
+    LastCheckpoint,
+    PartsSummary,
+    WeightEMA,
+)
 
 
 def test_the_average_follows_its_formula() -> None:
@@ -70,6 +78,26 @@ def test_the_last_checkpoint_of_another_run_is_left_alone(tmp_path: Path) -> Non
     second.load_state_dict(first.state_dict())
     assert second.best_model_path == ""
     assert first.state_key != BestCheckpoint(str(tmp_path)).state_key
+
+
+@pytest.mark.parametrize("begun", [0, 2])
+def test_every_epoch_that_was_trained_whole_is_timed(tmp_path: Path, begun: int) -> None:
+    """Not that within which a checkpoint was written."""
+    loader = torch.utils.data.DataLoader(torch.randn(6, 32), batch_size=2)
+    settings: dict[str, Any] = {
+        "accelerator": "cpu", "logger": False, "enable_progress_bar": False,
+        "enable_model_summary": False, "default_root_dir": tmp_path, "limit_val_batches": 0,
+    }  # fmt: skip
+    every = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    first = lightning.Trainer(max_epochs=1, callbacks=[every], **settings)
+    first.fit(BoringModel(), loader)
+    timer = EpochTimer()
+    trainer = lightning.Trainer(
+        max_epochs=4, callbacks=[timer], enable_checkpointing=False, **settings
+    )
+    trainer.fit(BoringModel(), loader, ckpt_path=tmp_path / f"step={begun}.ckpt" if begun else None)
+    assert len(timer.seconds) == (3 if begun else 4)
+    assert min(timer.seconds) > 0
 
 
 def test_the_summary_names_parts_and_parameters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ from loco.errors import AnnotationError
 from loco.files import csv_text_of
 
 SCORE = re.compile(r" \((0\.\d\d|1\.00)\)$")
-"""What our own exports put behind a label."""
+"""What our own exports put behind a label, but in tables, which have a column for it."""
 
 
 CUT = 0.5
@@ -130,7 +130,8 @@ def annotation_file(
 
 
 def _checked(mark: Mark, path: Path) -> Mark:
-    label = " ".join(SCORE.sub("", mark.label).split())
+    label = mark.label if path.suffix == ".csv" else SCORE.sub("", mark.label)
+    label = " ".join(label.split())
     where = f"video {mark.video!r}, [{mark.start:g}, {mark.end:g}] s"
     if not (math.isfinite(mark.start) and 0 <= mark.start < mark.end < math.inf):
         raise AnnotationError(f"{path}: {where}: expected 0 ≤ start < end")
@@ -145,6 +146,10 @@ def _elan(text: str, path: Path) -> Iterator[Mark]:
     `TIME_ORIGIN`, in milliseconds, is where in the film the document's time 0 is.
     """
     root = ElementTree.fromstring(text)
+    header = root.find("HEADER")
+    unit = "milliseconds" if header is None else header.get("TIME_UNITS") or "milliseconds"
+    if unit != "milliseconds":
+        raise ValueError(f"expected times in milliseconds, its TIME_UNITS are {unit}")
     media = root.find(".//MEDIA_DESCRIPTOR")
     address = "" if media is None else media.get("MEDIA_URL") or ""
     video = Path(unquote(address)).stem if address else path.stem

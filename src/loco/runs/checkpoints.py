@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra.utils import instantiate
@@ -225,15 +225,28 @@ def describe_checkpoint(file: Path, checkpoint: Mapping[str, Any]) -> str:
     return f"{file.name} of epoch {checkpoint['epoch'] + 1}{averaged}"
 
 
+class Progress(NamedTuple):
+    """How far a training had come when a checkpoint was written.
+
+    Attributes:
+        steps: of the optimiser.
+        within_epoch: whether the epoch's means are logged by who goes on: it was within an epoch,
+            or in the validation at its end.
+    """
+
+    steps: int
+    within_epoch: bool
+
+
 def check_resumes(
     file: Path, module: LocalizationModule, config: dict[str, Any], max_epochs: int | None = None
-) -> int:
+) -> Progress:
     """Refuse to go on with other weights than a checkpoint's; tell what else is different.
 
     Tells, too, where no epoch of `max_epochs` is left to be trained.
 
     Returns:
-        the optimiser steps that were done.
+        how far the training had come.
 
     Raises:
         CheckpointError: the weights do not fit; names the settings that differ.
@@ -282,7 +295,7 @@ def check_resumes(
         )  # fmt: skip
     if differing:
         log.warning("going on with other settings than before: %s", ", ".join(differing.values()))
-    return int(checkpoint["global_step"])
+    return Progress(int(checkpoint["global_step"]), bool(checkpoint.get("epoch_sums")))
 
 
 def check_fits(file: Path, module: LocalizationModule, data: AVDataModule) -> None:

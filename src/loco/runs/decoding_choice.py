@@ -63,6 +63,7 @@ def choose_decoding(
     data: AVDataModule,
     choice: Mapping[str, Sequence[float]],
     output: Path,
+    trainer: lightning.Trainer,
 ) -> str:
     """Give a trained detector the decoding that has the best validation mAP; say which.
 
@@ -76,7 +77,10 @@ def choose_decoding(
         data: whose validation split chooses; the test split is not touched.
         choice: values by the name of a setting.
         output: the run's folder.
+        trainer: on whose device, and in whose precision, the net is asked.
     """
+    device = trainer.strategy.root_device
+    module.to(device)  # a training leaves it on the CPU
     detector: Any = module.detector.eval()
     given = detector.decoding
     recorder = _Recorder(given)
@@ -85,7 +89,8 @@ def choose_decoding(
     try:
         for batch in data.val_dataloader():
             if len(batch):
-                detector.detect(batch.to(module.device))
+                with trainer.precision_plugin.forward_context():
+                    detector.detect(batch.to(device))
                 truths.append((batch.events, batch.indices))
     finally:
         detector.decoding = given

@@ -140,11 +140,14 @@ def readable(error: Exception) -> str:
         cause = error.__cause__
         if isinstance(cause, LocoError):
             return str(cause)
+        key = re.search(r"full_key: (\S+)\s*$", str(error))
         if isinstance(cause, ValueError) or _is_refusal(cause):
-            key = re.search(r"full_key: (\S+)\s*$", str(error))
             return (f"{key[1]}: " if key else "") + " ".join(str(cause).split())
-        if told := _unknown_argument(str(error), str(cause)):
-            return told
+        if "got an unexpected keyword argument" in str(cause):
+            target = re.search(r"'([\w.]+)'", str(error))
+            part = None if target is None else get_class(target[1])
+            if told := unknown_argument(part, str(cause), key[1] if key else "config"):
+                return told
         if unknown := re.match(r"Error locating target '([^']+)'", str(error)):
             return (
                 f"{unknown[1]}: there is no such part; a file of your own is found if its folder "
@@ -161,18 +164,21 @@ def readable(error: Exception) -> str:
     return message
 
 
-def _unknown_argument(message: str, cause: str) -> str:
-    """A line on a setting that a part does not take, and what it may have been; else nothing."""
+def unknown_argument(target: type | None, cause: str, key: str = "config") -> str:
+    """A line on a setting that a part does not take, and what it may have been; else nothing.
+
+    Args:
+        target: the class that was built.
+        cause: what Python says of it, or of a part within it.
+        key: where its settings stand.
+    """
     found = re.search(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", cause)
     if found is None:
         return ""
     part, name = found.groups()
-    key = re.search(r"full_key: (\S+)\s*$", message)
-    target = re.search(r"'([\w.]+)'", message)
     meant: list[str] = []
-    bases = [] if target is None else get_class(target[1]).__mro__
-    for owner in bases:  # none of them where it is a part within the target
+    for owner in () if target is None else target.__mro__:  # none of them where it is within it
         if owner.__name__ == part:
             meant = difflib.get_close_matches(name, inspect.signature(owner).parameters, 1)
     hint = f"; did you mean {meant[0]}?" if meant else ""
-    return f"{key[1] if key else 'config'}: {part} takes no {name}{hint}"
+    return f"{key}: {part} takes no {name}{hint}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any, Literal
 from omegaconf import MissingMandatoryValue, OmegaConf
 
 from loco.errors import LocoError
-from loco.runs.folders import split_override
+from loco.runs.folders import UNNAMED, split_override
 from loco.runs.settings import absolute_paths, flat, load_yaml, read_config
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,8 @@ def job_folders(sweep: Path) -> list[Path]:
 def find_twin(sweeps: Path, config: Any) -> Path | None:
     """A finished job, anywhere below a folder, of the same configuration; None if there is none.
 
+    One that went on with other settings than it began with is none.
+
     Raises:
         LocoError: there is no such folder.
     """
@@ -51,11 +55,38 @@ def find_twin(sweeps: Path, config: Any) -> Path | None:
             if not noted.is_file() or status(result.parent) != "finished":
                 continue
             try:
-                if flat(absolute_paths(read_config(noted))) == wanted:
+                same = flat(absolute_paths(read_config(noted))) == wanted
+                if same and len(settings_in_turn(result.parent)) <= 1:
                     return result.parent
+                if same:
+                    log.info("%s: not reused, it was resumed with other settings", result.parent)
             except LocoError as error:
                 log.warning("not reused: %s", error)
     return None
+
+
+def settings_hash(config: Any) -> str:
+    """Stands for all settings that matter to a training, but its seed and where its data lies."""
+    settings = {k: v for k, v in flat(config, resolve=False).items() if k not in (*UNNAMED, "seed")}
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def settings_in_turn(folder: Path) -> list[str]:
+    """The settings that a run was trained with, by `settings_hash`, the first ones first.
+
+    More than one where it was resumed with others, or where nobody noted whether it was.
+    """
+    try:
+        content = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        starts = [dict(start) for start in content["starts"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    fresh = [i for i, start in enumerate(starts) if "resumed_from" not in start]
+    trained = starts[fresh[-1] if fresh else 0 :]
+    return list(
+        dict.fromkeys(str(start.get("settings", f"unknown {i}")) for i, start in enumerate(trained))
+    )
 
 
 def failure(folder: Path) -> str:

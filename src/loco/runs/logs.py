@@ -123,13 +123,16 @@ def _close_wandb(exit_code: int) -> None:
         wandb.finish(exit_code=exit_code)
 
 
-def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
+def continue_log(
+    loggers: Iterable[Any], folder: Path, steps: int, within_epoch: bool = False
+) -> None:
     """Begin the CSV log of a resumed run with what an earlier one logged.
 
     Args:
         loggers: of the trainer, before anything is logged.
         folder: of the earlier run.
         steps: how many of its optimiser steps count.
+        within_epoch: whether the means of the last step's epoch are logged again.
     """
     from lightning.pytorch.loggers import CSVLogger
 
@@ -139,6 +142,11 @@ def continue_log(loggers: Iterable[Any], folder: Path, steps: int) -> None:
     # a killed run's may end amid a row
     whole = earlier.read_text(encoding="utf-8").rpartition("\n")[0]
     rows = [row for row in csv.DictReader(whole.splitlines()) if int(row["step"] or 0) < steps]
+    if within_epoch:
+        for row in rows:
+            if int(row["step"] or 0) == steps - 1:
+                row.update({name: "" for name in row if name.startswith("epoch/")})
+        rows = [row for row in rows if any(v for k, v in row.items() if k not in ("step", "epoch"))]
     tested = {name for row in rows for name in row if name.startswith("test/") and row[name]}
     rows = [row for row in rows if not any(row[name] for name in tested)]
     names = sorted({name for row in rows for name, value in row.items() if value})

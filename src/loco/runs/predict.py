@@ -13,7 +13,7 @@ from loco.data.datamodule import AVDataModule
 from loco.errors import SettingError
 from loco.runs.callbacks import build_callbacks, call_on_results
 from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
-from loco.runs.entry import naming_settings
+from loco.runs.entry import naming_settings, unknown_argument
 from loco.runs.export import FILM_FORMATS, above, check_formats, write_predictions
 from loco.runs.extract import check_on_damage, extract_for_checkpoint, videos_of_config
 from loco.runs.player import write_captioned, write_page
@@ -69,7 +69,12 @@ def predict(config: DictConfig) -> dict[str, Events]:
         given["layout"] = build_trusted(settings.layout, file, trust)
     else:
         given["layout"] = extractor.layout
-    data = AVDataModule(**{"annotations": None, "batch_size": 1} | given)
+    try:
+        data = AVDataModule(**{"annotations": None, "batch_size": 1} | given)
+    except (TypeError, ValueError) as error:
+        raise SettingError(
+            unknown_argument(AVDataModule, str(error)) or f"data: {error}"
+        ) from error
     data.known_classes, data.predict_videos = module.class_names, asked
     data.setup("predict")
     check_fits(file, module, data)

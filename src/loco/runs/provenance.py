@@ -44,6 +44,7 @@ def noting(
     stages: tuple[Stage, ...],
     *,
     seed: int | None = None,
+    settings: str | None = None,
     resumed: Path | None = None,
     checkpoint: Path | None = None,
 ) -> Iterator[Callable[..., None]]:
@@ -57,6 +58,7 @@ def noting(
         data: set up.
         stages: whose files count for the fingerprint.
         seed: of a training.
+        settings: of a training, by `loco.runs.job_status.settings_hash`.
         resumed: the folder of the run that is gone on with.
         checkpoint: what is evaluated or predicted with.
     """
@@ -69,6 +71,7 @@ def noting(
         "ended": UNENDED,
         "seconds": None,
         "seed": seed,
+        "settings": settings,
         "resumed_from": None if resumed is None else str(resumed),
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "versions": versions(),

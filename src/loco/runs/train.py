@@ -30,6 +30,7 @@ from loco.runs.cost import training_cost
 from loco.runs.decoding_choice import check_choice, choose_decoding
 from loco.runs.entry import naming_settings
 from loco.runs.folders import requeued, set_aside
+from loco.runs.job_status import settings_hash
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.part_checks import check_parts
 from loco.runs.provenance import noting
@@ -93,19 +94,22 @@ def train(config: DictConfig) -> dict[str, float]:
     if choice:
         check_choice(choice, module.detector, trainer)
     if resume:
-        steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
+        done = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
         log.info("starting from %s: the weights of %s", start, start_from(module, start))
     earlier = resume.parent.parent if resume else None
     if trainer.is_global_zero:
         begin_folder(given, config, resume)
         if earlier:
-            continue_log(trainer.loggers, earlier, steps)
-    with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
+            continue_log(trainer.loggers, earlier, *done)
+    settings = settings_hash(config)
+    with noting(
+        output, trainer, data, STAGES, seed=config.seed, settings=settings, resumed=earlier
+    ) as finished:
         fit(trainer, module, data, resume)
         tested = load_tested(module, callbacks, resume)
         if choice:
-            tested += choose_decoding(module, data, choice, output)
+            tested += choose_decoding(module, data, choice, output, trainer)
         trainer.test(module, datamodule=data, verbose=False)
         metrics = test_metrics(module)
         if trainer.is_global_zero:

@@ -26,6 +26,7 @@ from loco.runs.checkpoints import (
     start_from,
 )
 from loco.runs.entry import naming_settings
+from loco.runs.job_status import settings_hash
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.part_checks import check_parts
 from loco.runs.provenance import noting
@@ -87,7 +88,7 @@ def train(config: DictConfig) -> dict[str, float]:
     module = _build(kept, data, optimizer=optimizer, seed=config.seed)
     if resume:
         log.info("resuming from %s", resume)
-        steps = check_resumes(resume, module, kept, config.trainer.max_epochs)
+        done = check_resumes(resume, module, kept, config.trainer.max_epochs)
     elif start:
         log.info("starting from %s: the weights of %s", start, start_from(module, start))
     best = {
@@ -102,8 +103,11 @@ def train(config: DictConfig) -> dict[str, float]:
     if trainer.is_global_zero:
         begin_folder(given, config, resume)
         if earlier:
-            continue_log(trainer.loggers, earlier, steps)
-    with noting(output, trainer, data, STAGES, seed=config.seed, resumed=earlier) as finished:
+            continue_log(trainer.loggers, earlier, *done)
+    settings = settings_hash(config)
+    with noting(
+        output, trainer, data, STAGES, seed=config.seed, settings=settings, resumed=earlier
+    ) as finished:
         fit(trainer, module, data, resume)
         parts = {
             task: _test(task, config, kept, module, own, best[task], others)

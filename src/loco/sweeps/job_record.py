@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
-from loco.runs.job_status import RESULTS, Status, overrides_of, status
+from loco.runs.job_status import RESULTS, Status, overrides_of, settings_in_turn, status
 from loco.runs.logs import read_log
 from loco.runs.settings import flat, load_yaml
 
@@ -80,6 +80,11 @@ class Job:
             return dict(content["starts"][-1])
         except (OSError, ValueError, KeyError, IndexError, TypeError):
             return {}
+
+    @cached_property
+    def settings_in_turn(self) -> list[str]:
+        """As `loco.runs.job_status.settings_in_turn`."""
+        return settings_in_turn(self.folder)
 
     @cached_property
     def cost(self) -> dict[str, float]:

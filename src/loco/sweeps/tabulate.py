@@ -148,6 +148,13 @@ def _check_same(first: Job, others: Sequence[Job]) -> None:
                 f"{both} differ in {', '.join(differing)}; --by {differing[0]} makes them rows of "
                 "their own"
             )
+        if first.settings_in_turn != other.settings_in_turn:
+            parts = [job for job in (first, other) if len(job.settings_in_turn) > 1]
+            if parts:
+                raise LocoError(
+                    f"{both} {parts[0].folder.name} was resumed with other settings than it began "
+                    "with; leave it out"
+                )
         data = [job.provenance.get("data") for job in (first, other)]
         if None not in data and data[0] != data[1]:
             raise LocoError(

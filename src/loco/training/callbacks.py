@@ -31,7 +31,12 @@ class EpochTimer(lightning.Callback):
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *args: Any) -> None:
         self._began = time.perf_counter()
-        self._whole = trainer.fit_loop.epoch_loop.batch_progress.current.completed == 0
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == 0:
+            self._whole = True
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int

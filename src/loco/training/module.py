@@ -93,15 +93,13 @@ class LocalizationModule(lightning.LightningModule):
 
     # -- training ---------------------------------------------------------------------------------
 
-    def on_train_epoch_start(self) -> None:
-        if self.trainer.fit_loop.epoch_loop.batch_progress.current.completed == 0:
-            self._epoch.clear()  # else a checkpoint from within the epoch brought its means along
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw drop path from (seed, epoch, batch, rank), so that a resumed run draws the same.
 
         And tell the parts that ask how far the training is.
         """
+        if batch_idx == 0:
+            self._epoch.clear()  # later ones go on with what a checkpoint brought along
         key = (self.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         if self._total_steps is not None:

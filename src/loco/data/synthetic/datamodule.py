@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.utilities import rank_zero_only
 from rich.markup import escape
 from rich.progress import Progress
@@ -27,7 +29,7 @@ class SyntheticDataModule(AVDataModule):
             videos like UnAV-100's.
         layout: how the feature files are named, and where their steps lie in time.
         generator: settings of the generator; the defaults take what stands in `root`, with whatever
-            settings that was made.
+            settings that was made, unless the command gives one of them.
         max_videos: of a real annotation file, use so many videos.
         events: what counts as an event: what is seen and heard at once (`both`, the task of
             UnAV-100), what is seen (`visual`) or what is heard (`audio`), the other or not.
@@ -76,10 +78,16 @@ class SyntheticDataModule(AVDataModule):
             summary = make_synthetic(
                 self.folder,
                 self.layout,
-                None if self.generator == SyntheticConfig() else self.generator,
+                None if self._takes_any() else self.generator,
                 annotations=self.source,
                 max_videos=self.max_videos,
                 progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
         write_task(self.folder, self.events)
         return summary
+
+    def _takes_any(self) -> bool:
+        """Whether no setting of the generator was given, not even one that is the default."""
+        words = HydraConfig.get().overrides.task if HydraConfig.initialized() else ()
+        given = any(re.match(r"[+~]*([\w.]+\.)?generator[.@=]", word) for word in words)
+        return self.generator == SyntheticConfig() and not given

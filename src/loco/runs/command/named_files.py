@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_p
             + ", ".join(tasks)
         )
     for name in ("best.ckpt", "last.ckpt") if best else ("last.ckpt",):
-        found = sorted(path.rglob(name), key=lambda file: file.stat().st_mtime)
+        # rglob goes into no linked folder, which a job taken from another sweep has
+        linked = (path.glob(f"{job}checkpoints/{name}") for job in ("", "*/"))
+        found = sorted({*path.rglob(name), *chain(*linked)}, key=lambda file: file.stat().st_mtime)
         if found:
             return found[-1]
     raise CheckpointError(
