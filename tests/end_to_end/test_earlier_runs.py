@@ -99,6 +99,19 @@ def test_a_job_that_was_taken_from_another_sweep_is_found(
         assert find_checkpoint(folder) == job / "checkpoints" / "last.ckpt"
 
 
+def test_a_folder_of_several_runs_names_none(finished_run: Path, tmp_path: Path) -> None:
+    """Which of them was meant cannot be known, and the newest may be any."""
+    for name in ("a", "b"):
+        shutil.copytree(finished_run / "checkpoints", tmp_path / "runs" / name / "checkpoints")
+    for best in (True, False):
+        with pytest.raises(CheckpointError, match=r"ckpt_path=.*runs: 2 runs are in this folder"):
+            find_checkpoint(tmp_path / "runs", best=best)
+    own = tmp_path / "runs" / "a"
+    shutil.copytree(finished_run / "checkpoints", own / "x" / "checkpoints")
+    assert find_checkpoint(own) == own / "checkpoints" / "last.ckpt"
+    assert find_checkpoint(own / "checkpoints") == own / "checkpoints" / "last.ckpt"
+
+
 def test_a_damaged_checkpoint_is_told_before_data_are_made(
     finished_run: Path, tiny: Composer, tmp_path: Path
 ) -> None:

@@ -13,15 +13,15 @@ from loco.errors import AnnotationError, CheckpointError, FeatureError, SettingE
 
 
 def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_path") -> Path:
-    """A checkpoint file, or a run's folder: its newest `last.ckpt`.
+    """A checkpoint file, or a run's folder: its `last.ckpt`.
 
     Args:
         path: of either.
-        best: in a folder, rather the newest `best.ckpt`, which is what a run tests.
+        best: in a folder, rather its `best.ckpt`, which is what a run tests.
         setting: what errors call the path.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or the folder holds several runs.
     """
     if not str(path).strip():
         raise CheckpointError(f"{setting}=: expected a checkpoint or a run's folder, got nothing")
@@ -40,11 +40,24 @@ def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_p
         # rglob goes into no linked folder, which a job taken from another sweep has
         linked = (path.glob(f"{job}checkpoints/{name}") for job in ("", "*/"))
         found = sorted({*path.rglob(name), *chain(*linked)}, key=lambda file: file.stat().st_mtime)
+        own = [file for file in found if file.parent in (path, path / "checkpoints")]
+        runs = {file.parent for file in found}
+        if not own and len(runs) > 1:
+            raise CheckpointError(
+                f"{setting}={path}: {len(runs)} runs are in this folder; give the folder of one of "
+                f"them, such as {_run_of(found[-1])}, the newest"
+            )
         if found:
-            return found[-1]
+            return (own or found)[-1]
     raise CheckpointError(
         f"{setting}={path}: no {'best.ckpt and no ' if best else ''}last.ckpt in this folder"
     )
+
+
+def _run_of(checkpoint: Path) -> Path:
+    """The folder of the run that wrote a checkpoint."""
+    folder = checkpoint.parent
+    return folder.parent if folder.name == "checkpoints" else folder
 
 
 def check_named_files(config: DictConfig) -> None:
