@@ -227,6 +227,17 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path):
     assert lines[-1] == "  … and 15 more"
 
 
+def test_an_event_that_stands_twice_is_told(tmp_path, caplog):
+    """Each copy is an event: they may be two people's marks, or one that is there by a slip."""
+    alike = [event(1, 2), event(1, 2), event(1, 2, "cat", 1), event(1, 2.5)]
+    path = write(tmp_path, database(a=video(event(0, 1)), b=video(*alike)))
+    for _ in range(2):
+        assert len(read_annotations(path)["b"].events) == 4
+    (record,) = caplog.records
+    assert "1 events stand there a second time" in record.getMessage()
+    assert "in video 'b'" in record.getMessage()
+
+
 def test_times_out_of_the_video_by_rounding_are_clipped_with_one_warning(tmp_path, caplog):
     content = database(
         a=video(event(1, 8.404), event(-0.001, 2), duration=8.4),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import count, open_page
 from loco.cli import main
@@ -19,8 +20,10 @@ from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.reporting.comparison import compare
 from loco.reporting.report import write_report
+from loco.runs.paired import same_events
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
+from loco.structures import Events
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -162,3 +165,11 @@ def test_both_timelines_in_a_browser(browser: Any, folders: tuple[Path, Path], w
         assert count(browser, "#video option") == 5
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.get_log("browser") == []
+
+
+def test_events_are_the_same_in_any_order() -> None:
+    first = Events(torch.tensor([[0.0, 1.0], [2.0, 3.0]]).double(), torch.tensor([1, 0]))
+    again = Events(first.segments.flip(0), first.labels.flip(0))
+    assert same_events(first, again)
+    assert not same_events(first, Events(first.segments, first.labels.flip(0)))
+    assert not same_events(first, Events(first.segments[:1], first.labels[:1]))

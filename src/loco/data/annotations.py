@@ -133,6 +133,13 @@ def read_annotations(path: str | Path, class_names: Sequence[str] | None = None)
             "%s: %d events reach out of their video by no more than rounding (%g s or 1 %%) "
             "and are clipped to it", source, reader.clipped, ROUNDING,
         )  # fmt: skip
+    if reader.twice and (told := (f"{source} twice", reader.twice)) not in _told:
+        _told.add(told)
+        log.warning(
+            "%s: %d events stand there a second time, with the same class and times (the first in "
+            "video %r); every copy counts as an event of its own, which nothing can find twice",
+            source, reader.twice, reader.first_twice,
+        )  # fmt: skip
     return Annotations([video for video in videos if video is not None], class_names, source)
 
 
@@ -143,6 +150,8 @@ class _Reader:
         self.problems = problems
         self.classes = _Classes(problems, class_names)
         self.clipped = 0
+        self.twice = 0
+        self.first_twice = ""
 
     def video(self, video_id: str, entry: Any) -> Video | None:
         """One video, or None where something is wrong with it."""
@@ -173,6 +182,9 @@ class _Reader:
             labels.append(tried(self.classes.read, annotation, field))
         if len(self.problems.lines) > before:
             return None
+        if again := len(labels) - len(set(zip(segments, labels, strict=True))):
+            self.first_twice = self.first_twice or video_id
+            self.twice += again
         events = Events(
             torch.tensor(segments, dtype=torch.float64).reshape(-1, 2),
             torch.tensor(labels, dtype=torch.long),
