@@ -32,6 +32,8 @@ from loco.runs.results import detailed_metrics, evaluation_columns
 from loco.runs.run_folder import RunFolder
 from loco.structures import TimeGrid
 from loco.sweeps.render import RENDERERS
+from loco.sweeps.report import write_sweep_report
+from loco.sweeps.summary import caution
 from loco.sweeps.tabulate import (
     COST_COLUMNS,
     MAP_COLUMNS,
@@ -177,6 +179,25 @@ def test_seeds_of_different_trainings_are_no_row(tmp_path: Path) -> None:
     ):
         make_rows(jobs)
     assert len(make_rows(jobs, ["data.root"])) == 3
+
+
+def test_rows_of_different_tests_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other events, or other videos of them; features may differ, which a study may be about."""
+    for number, (events, test, features) in enumerate(
+        [("1f", 5, "a"), ("1f", 5, "b"), ("2c", 5, "a"), ("1f", 4, "a")]
+    ):
+        job = make_job(tmp_path, number, {"data": f"d{number}"}, 0.1)
+        data = {"annotations": events, "features": features, "videos": {"test": test}}
+        (job / "provenance.json").write_text(json.dumps({"starts": [{"data": data}]}))
+    assert main([str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "different events, so that their scores do not compare: d0, d1; d2; d3" in told.err
+    rows = make_rows(read_jobs([tmp_path]))
+    page = write_sweep_report(Table(rows, columns_of(rows)), tmp_path / "x.html", "x")
+    assert "Rows were tested on different events" in page.read_text()
+    assert caution(rows[:2]) == ""
 
 
 def test_a_run_resumed_with_other_settings_is_no_repetition(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from loco.errors import LocoError, listed
 from loco.files import write_text
 from loco.sweeps.effects import effects
 from loco.sweeps.render import RENDERERS, effects_table
-from loco.sweeps.summary import differences_by_name, reference_name
+from loco.sweeps.summary import caution, differences_by_name, reference_name
 from loco.sweeps.tabulate import Difference, Row, Table, columns_of, find_row, make_rows, read_jobs
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def main(arguments: list[str]) -> int:
         title = f"Average mAP less that of {reference_name(rows[reference])}"
         _draw(differences_by_name(table), title, 100.0, args.plot)
     _write(RENDERERS[args.format](table), args.output)
+    if beware := caution(table.rows):
+        print(f"note: {beware}", file=sys.stderr)
     return 0
 
 

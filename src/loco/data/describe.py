@@ -20,7 +20,7 @@ from loco.errors import AnnotationError, listed
 from loco.structures import TimeGrid
 
 COVERAGE = 0.99  # part of the training videos, or events, that a setting must do for
-MAX_LEVELS = 10
+ADVISED_LEVELS = 10
 MIN_EVENTS = 10  # of a class, in training
 _CHUNK = 1000  # events that are assigned at once
 _NAMED = 8  # classes that a warning names
@@ -166,7 +166,7 @@ def advise(annotations: Annotations, grid: TimeGrid, num_levels: int | None = No
     if num_levels is None:
         reach = float(np.quantile(lengths / 2, COVERAGE, method="inverted_cdf"))
         wanted = 1 + int(np.ceil(np.log2(max(reach / FIRST_RANGE, 1.0))))
-        num_levels = min(wanted, MAX_LEVELS)
+        num_levels = min(wanted, ADVISED_LEVELS)
     stride = 2 ** (num_levels - 1)
     enough = int(np.quantile(steps, COVERAGE, method="inverted_cdf"))
     max_length = stride * -(-enough // stride)

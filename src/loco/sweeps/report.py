@@ -36,6 +36,7 @@ from loco.sweeps.origin import (
 )
 from loco.sweeps.render import seeds_text
 from loco.sweeps.summary import (
+    caution,
     differences_by_name,
     label,
     mean_diagnosis,
@@ -146,6 +147,8 @@ def _caption(table: Table) -> str:
     if table.reference is not None:
         text += " Δ: with a 95 % bootstrap interval over the test videos"
         text += " and the seeds." if table.over_seeds else "."
+    if beware := caution(table.rows):
+        text += f" {beware[0].upper()}{beware[1:]}."
     return f"{text} A click on a column's name sorts by it."
 
 

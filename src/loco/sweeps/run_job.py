@@ -211,10 +211,13 @@ def _ended_well(folder: Path) -> bool:
 def _show_table(sweep: Path) -> None:
     """Print what `loco tabulate` prints; results that make no table end nothing."""
     from loco.sweeps.render import markdown
+    from loco.sweeps.summary import caution
     from loco.sweeps.tabulate import Table, columns_of, make_rows, read_jobs
 
     try:
         rows = make_rows(read_jobs([sweep]))
         print(f"\n{markdown(Table(rows, columns_of(rows)))}")
+        if beware := caution(rows):
+            print(f"note: {beware}")
     except (LocoError, OSError, ValueError) as error:
         print(f"loco tabulate {sweep}: {error}")

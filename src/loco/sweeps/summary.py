@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from loco.errors import listed
 from loco.runs.logs import Curve, read_log
 from loco.sweeps.job_record import OPTIONS
 from loco.sweeps.tabulate import Difference, Row, Table
@@ -17,6 +18,23 @@ EVERY_TIOU = (*(f"mAP@0.{i}" for i in range(1, 10)), "mAP")
 def label(row: Row) -> str:
     """What tells a row from the others, short enough for a legend: its values alone."""
     return " · ".join(row.settings.values()) or "this run"
+
+
+def caution(rows: Sequence[Row]) -> str:
+    """What to beware of where rows were tested on different events; nothing where they were not.
+
+    Features may differ: comparing them is what a study may be about.
+    """
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        if row.finished and isinstance(data := row.finished[0].provenance.get("data"), dict):
+            videos = data.get("videos") or {}
+            test = f"{data.get('annotations')} {videos.get('test')}"
+            groups.setdefault(test, []).append(label(row))
+    if len(groups) < 2:
+        return ""
+    told = "; ".join(listed(names, 3) for names in groups.values())
+    return f"rows were tested on different events, so that their scores do not compare: {told}"
 
 
 def mean_metrics(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
