@@ -23,7 +23,7 @@ from loco.cli.report import main as report_main
 from loco.errors import LocoError
 from loco.reporting.report import MAX_VIDEOS
 from loco.runs.checkpoints import find_checkpoint
-from loco.runs.command.overrides import readable_words
+from loco.runs.command.overrides import options_last, readable_words
 
 SCRIPTS = {"describe_data": "describe", "wandb_dashboard": "dashboard"}
 QUICK = {"train"}  # the others are the same two lines
@@ -97,6 +97,18 @@ def test_an_unknown_command(word: str, hint: str, capsys: pytest.CaptureFixture[
     assert complaint.startswith("error: ")
     assert hint in complaint
     assert complaint.count("\n") == 1
+
+
+def test_overrides_may_stand_on_both_sides_of_an_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["seed=1", "--config-dir", str(tmp_path), "model.dim=16", "-m", "report=false"]
+    assert options_last(words) == [
+        "seed=1", "model.dim=16", "report=false", "--config-dir", str(tmp_path), "-m"
+    ]  # fmt: skip
+    shown = ["seed=1", "--cfg", "job", "optimizer.lr=7", "--package", "optimizer"]
+    assert main(["train", *shown]) == 0
+    assert "lr: 7" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["describe", "models", "make-synthetic"])

@@ -101,8 +101,8 @@ def _run(name: str, rest: list[str]) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     command = importlib.import_module(f"loco.cli.{name.replace('-', '_')}")
     if name in COMPOSED:
-        from loco.runs.command.overrides import readable_words
+        from loco.runs.command.overrides import options_last, readable_words
 
-        rest = readable_words(rest)
+        rest = options_last(readable_words(rest))
     status: int = command.main(rest)
     return status

@@ -52,6 +52,25 @@ def readable_words(words: Sequence[str]) -> list[str]:
     return made
 
 
+def options_last(words: Sequence[str]) -> list[str]:
+    """The same words, Hydra's options last: an override between two of them is no word to it."""
+    from hydra._internal.utils import get_args_parser
+
+    options = get_args_parser()._option_string_actions
+    overrides, others = [], []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        others.append(word)
+        takes = word in options and options[word].nargs in (None, "?")
+        if takes and rest and not rest[0].startswith("-"):
+            others.append(rest.pop(0))
+    return [*overrides, *others]
+
+
 def _quoted(key: str, value: str) -> str:
     sign = '"' if '"' not in value else "'"
     escaped = value.replace(sign, f"\\{sign}")
