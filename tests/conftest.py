@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -19,6 +20,13 @@ from loco.runs.train import train
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("WANDB_SILENT", "true")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_command_of_before() -> Iterator[None]:
+    """A command in this process leaves Hydra's notes of it, which the next test's run would keep."""
+    yield
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture(scope="session")
