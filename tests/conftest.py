@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def no_command_of_before() -> Iterator[None]:
-    """A command in this process leaves Hydra's notes of it, which the next test's run would keep."""
+    """A command in this process leaves Hydra's notes of it, which the next run would keep."""
     yield
     HydraConfig.instance().cfg = None
 
