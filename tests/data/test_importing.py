@@ -60,7 +60,7 @@ def test_an_elan_document_may_begin_within_its_film(tmp_path: Path) -> None:
 def test_labels_of_a_table_are_kept_as_they_are(tmp_path: Path) -> None:
     """Numbers in brackets (our own tables have a column for scores), quoted line breaks, our
     guarded cells."""
-    path = tmp_path / "x.csv"
+    path = tmp_path / "x.CSV"
     rows = ['v,0,1,speaker (5.1)', 'v,1,2,speaker (7.1) (0.50)', 'v,2,3,"dog\nbarking"',
             "'@home,3,4,'-foo bar"]  # fmt: skip
     path.write_bytes(("video,start,end,label\r\n" + "\r\n".join(rows)).encode())

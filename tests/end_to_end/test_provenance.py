@@ -14,7 +14,8 @@ import torch
 
 import loco as package
 from helpers import QUIET, TINY_DATA, TINY_MODEL, run_loco
-from loco.runs.provenance import FILE, git_state
+from loco.runs.job_status import PROVENANCE
+from loco.runs.provenance import git_state
 
 WORDS = [*TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=1", "seed=7"]
 
@@ -41,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def last_start(run: Path) -> dict[str, Any]:
-    return json.loads((run / FILE).read_text(encoding="utf-8"))["starts"][-1]
+    return json.loads((run / PROVENANCE).read_text(encoding="utf-8"))["starts"][-1]
 
 
 def test_two_runs_of_a_seed_are_the_same(folder: Path) -> None:

@@ -207,6 +207,9 @@ def test_a_run_resumed_with_other_settings_is_no_repetition(tmp_path: Path) -> N
         (job / "provenance.json").write_text(json.dumps({"starts": starts}))
     with pytest.raises(LocoError, match=r"the same row, but job1 was resumed with other settings"):
         make_rows(read_jobs([tmp_path]))
+    starts = [{}, {"resumed_from": "x"}]  # an earlier version noted no settings
+    (tmp_path / "job1" / "provenance.json").write_text(json.dumps({"starts": starts}))
+    assert len(make_rows(read_jobs([tmp_path]))[0].finished) == 2
 
 
 def test_no_result_is_dropped_for_another_one(tmp_path: Path) -> None:

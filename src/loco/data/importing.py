@@ -130,7 +130,7 @@ def annotation_file(
 
 
 def _checked(mark: Mark, path: Path) -> Mark:
-    label = mark.label if path.suffix == ".csv" else SCORE.sub("", mark.label)
+    label = mark.label if path.suffix.lower() == ".csv" else SCORE.sub("", mark.label)
     label = " ".join(label.split())
     where = f"video {mark.video!r}, [{mark.start:g}, {mark.end:g}] s"
     if not (math.isfinite(mark.start) and 0 <= mark.start < mark.end < math.inf):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from loco.reporting.figures.training import best_epoch
 from loco.runs.folders import UNNAMED, split_override
-from loco.runs.provenance import starts
+from loco.runs.job_status import starts
 from loco.runs.results import percent
 from loco.runs.run_folder import RunFolder
 

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 RESULTS = ("metrics.json", "cost.json")
 FAILED = "failed.txt"
+PROVENANCE = "provenance.json"
+NOT_NOTED = "not noted"
 Status = Literal["finished", "failed", "unfinished"]
 
 
@@ -59,7 +61,10 @@ def find_twin(sweeps: Path, config: Any) -> Path | None:
                 if same and len(settings_in_turn(result.parent)) <= 1:
                     return result.parent
                 if same:
-                    log.info("%s: not reused, it was resumed with other settings", result.parent)
+                    log.info(
+                        "%s: not reused; it was, or may have been, resumed with other settings",
+                        result.parent,
+                    )
             except LocoError as error:
                 log.warning("not reused: %s", error)
     return None
@@ -72,21 +77,26 @@ def settings_hash(config: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def starts(folder: Path) -> list[dict[str, Any]]:
+    """All starts that a run's folder notes, none where it has no such file or a damaged one."""
+    try:
+        found = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["starts"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [start for start in found if isinstance(start, dict)] if isinstance(found, list) else []
+
+
 def settings_in_turn(folder: Path) -> list[str]:
     """The settings that a run was trained with, by `settings_hash`, the first ones first.
 
-    More than one where it was resumed with others, or where nobody noted whether it was.
+    More than one where it was resumed with others; of a start that did not note them `NOT_NOTED`
+    and its number.
     """
-    try:
-        content = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        starts = [dict(start) for start in content["starts"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    fresh = [i for i, start in enumerate(starts) if "resumed_from" not in start]
-    trained = starts[fresh[-1] if fresh else 0 :]
-    return list(
-        dict.fromkeys(str(start.get("settings", f"unknown {i}")) for i, start in enumerate(trained))
-    )
+    noted = starts(folder)
+    fresh = [i for i, start in enumerate(noted) if "resumed_from" not in start]
+    trained = noted[fresh[-1] if fresh else 0 :]
+    hashes = (str(start.get("settings", f"{NOT_NOTED} {i}")) for i, start in enumerate(trained))
+    return list(dict.fromkeys(hashes))
 
 
 def failure(folder: Path) -> str:

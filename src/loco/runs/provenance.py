@@ -7,7 +7,6 @@ that goes on with another begins with the starts of that one.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import platform
@@ -28,11 +27,11 @@ from loco.data.datamodule import AVDataModule, Stage
 from loco.data.tasks import MultiTaskDataModule
 from loco.errors import Interrupted
 from loco.runs.command.quoting import COMMAND
+from loco.runs.job_status import PROVENANCE, starts
 from loco.runs.results import write_json
 
 log = logging.getLogger(__name__)
 
-FILE = "provenance.json"
 UNENDED = "not yet, or it was killed"
 
 
@@ -93,9 +92,9 @@ def noting(
     def note(ended: str, **more: Any) -> None:
         seconds = round(time.perf_counter() - began, 1)
         noted.update(ended=ended, seconds=seconds, **more)
-        write_json(folder / FILE, content)
+        write_json(folder / PROVENANCE, content)
 
-    write_json(folder / FILE, content)
+    write_json(folder / PROVENANCE, content)
     try:
         yield lambda **more: note("finished", **more)
     except BaseException as error:
@@ -105,15 +104,6 @@ def noting(
             why = str(error) if isinstance(error, Interrupted) else type(error).__name__
             note(f"{'interrupted' if stopped else 'failed'}: {why}")
         raise
-
-
-def starts(folder: Path) -> list[dict[str, Any]]:
-    """All starts that a run's folder notes, none where it has no such file or a damaged one."""
-    try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-    return [start for start in found if isinstance(start, dict)] if isinstance(found, list) else []
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
-from loco.runs.job_status import RESULTS, Status, overrides_of, settings_in_turn, status
+from loco.runs.job_status import RESULTS, Status, overrides_of, settings_in_turn, starts, status
 from loco.runs.logs import read_log
 from loco.runs.settings import flat, load_yaml
 
@@ -75,11 +75,8 @@ class Job:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What its last start noted (`loco.runs.provenance`); empty where nothing is noted."""
-        try:
-            content = json.loads((self.folder / "provenance.json").read_text(encoding="utf-8"))
-            return dict(content["starts"][-1])
-        except (OSError, ValueError, KeyError, IndexError, TypeError):
-            return {}
+        noted = starts(self.folder)
+        return noted[-1] if noted else {}
 
     @cached_property
     def settings_in_turn(self) -> list[str]:

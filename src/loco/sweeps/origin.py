@@ -9,7 +9,7 @@ from typing import Any
 
 from loco.runs.command.quoting import is_secret, without_secrets
 from loco.runs.folders import UNNAMED, read_sweep
-from loco.runs.provenance import starts
+from loco.runs.job_status import starts
 from loco.sweeps.job_record import Job, plain_text
 from loco.sweeps.tabulate import Row
 

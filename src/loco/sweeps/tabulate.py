@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
-from loco.runs.job_status import job_folders
+from loco.runs.job_status import NOT_NOTED, job_folders
 from loco.sweeps.job_record import Job, plain_text
 
 if TYPE_CHECKING:
@@ -149,7 +149,13 @@ def _check_same(first: Job, others: Sequence[Job]) -> None:
                 "their own"
             )
         if first.settings_in_turn != other.settings_in_turn:
-            parts = [job for job in (first, other) if len(job.settings_in_turn) > 1]
+            # of an earlier version's runs nobody knows
+            parts = [
+                job
+                for job in (first, other)
+                if len(known := job.settings_in_turn) > 1
+                and not any(one.startswith(NOT_NOTED) for one in known)
+            ]
             if parts:
                 raise LocoError(
                     f"{both} {parts[0].folder.name} was resumed with other settings than it began "
