@@ -61,15 +61,22 @@ def measured(
     ).to(device)  # fmt: skip
     one, batch = (random_batch(n, sizes.steps, *channels, GRID).to(device) for n in (1, batch_size))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    calls = {
-        "forward": lambda: model(one.visual, one.audio, one.mask),
-        "detect": lambda: model.detect(one),
-        "train": lambda: training_step(model, optimizer, batch),
-    }
+
+    def forward() -> None:
+        with precision_context(precision, device):
+            model(one.visual, one.audio, one.mask)
+
+    def detect() -> None:
+        with precision_context(precision, device):
+            model.detect(one)
+
+    def train() -> None:
+        training_step(model, optimizer, batch, precision)
+
     found = {}
-    for of, call in calls.items():
+    for of, call in {"forward": forward, "detect": detect, "train": train}.items():
         model.train(of == "train")
-        with torch.set_grad_enabled(of == "train"), precision_context(precision, device):
+        with torch.set_grad_enabled(of == "train"):
             with operations() as counter:
                 call()
             seconds = median_seconds(call, repeats, device)

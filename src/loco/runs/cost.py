@@ -98,7 +98,9 @@ def measured_device(accelerator: str) -> torch.device:
 
 
 def precision_context(precision: str | int, device: torch.device) -> AbstractContextManager[Any]:
-    """Computes as a training with this `trainer.precision` does.
+    """Computes as the forward pass of a training with this `trainer.precision` does.
+
+    Entered anew for each pass: autocast keeps its casts of the weights until it is left.
 
     Raises:
         SettingError: a precision that is not measured.
@@ -147,9 +149,12 @@ def model_cost(
     one = random_batch(1, steps, *channels, grid).to(device)
     batch = random_batch(batch_size, steps, *channels, grid).to(device)
 
-    def seconds(work: Callable[[], object], calls: int = repeats) -> float:
-        with precision_context(precision, device):
-            return median_seconds(work, calls, device)
+    def seconds(work: Callable[[], object]) -> float:
+        def computed() -> None:
+            with precision_context(precision, device):
+                work()
+
+        return median_seconds(computed, repeats, device)
 
     model.eval()
     with torch.no_grad():
@@ -161,7 +166,9 @@ def model_cost(
         detect = seconds(lambda: model.detect(one))  # type: ignore[operator]
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    step = seconds(lambda: training_step(model, optimizer, batch), max(repeats // 2, 1))
+    step = median_seconds(
+        lambda: training_step(model, optimizer, batch, precision), max(repeats // 2, 1), device
+    )
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "gflop": counter.get_total_flops() / 1e9,
@@ -262,9 +269,12 @@ def random_batch(size: int, steps: int, visual: int, audio: int, grid: TimeGrid)
     )
 
 
-def training_step(model: Any, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    """Forward, backward, optimiser."""
-    losses = model.losses(batch)
+def training_step(
+    model: Any, optimizer: torch.optim.Optimizer, batch: Batch, precision: str | int = "32-true"
+) -> None:
+    """Forward, backward, optimiser: the forward pass alone is in `precision`, as in a training."""
+    with precision_context(precision, batch.visual.device):
+        losses = model.losses(batch)
     optimizer.zero_grad()
     torch.stack([v for k, v in losses.items() if k.startswith("loss_")]).sum().backward()
     optimizer.step()
