@@ -20,7 +20,7 @@ from loco.errors import check_number
 
 def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
     """Features (B, T, D) with 0 wherever the mask (B, T) is False, whatever stood there."""
-    return torch.where(mask.unsqueeze(-1), x, x.new_zeros(()))
+    return torch.where(mask.unsqueeze(-1), x, 0)
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:

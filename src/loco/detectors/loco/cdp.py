@@ -33,7 +33,7 @@ class CrossModalDynamicPerception(Attention):
         points = self.sampling_points(*self.adapt_windows(context, mask), mask.shape[1])
         last = mask.sum(1)[:, None, None] - 1
         visible = mask[:, None] & (points >= 0) & (points <= last)
-        points = torch.where(visible, points, points.new_zeros(()))
+        points = torch.where(visible, points, 0)
         key, value = interpolate(torch.cat([key, value], dim=-1), points, last).chunk(2, dim=-1)
         return sliding_window_attention(query, key, value, visible, self.window_size // 2)
 
