@@ -11,7 +11,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from loco.data.features import FeatureLayout, FeatureStore
+from loco.data.features import LARGEST, FeatureLayout, FeatureStore, usable
 from loco.data.headers import _parse_header
 from loco.errors import FeatureError
 from loco.structures import TimeGrid
@@ -221,6 +221,31 @@ def test_a_float64_too_large_for_float32_is_told(tmp_path):
     np.save(tmp_path / "x_rgb.npy", values)
     with pytest.raises(FeatureError, match=r"x_rgb.npy: NaN or infinity in 1 steps.* is 4"):
         FeatureStore(tmp_path, LAYOUT).load("x")
+
+
+@pytest.mark.parametrize("value", [3e38, -2e8])
+def test_a_value_that_would_overflow_in_a_net_is_damage(tmp_path, value):
+    """Its video would lose its events to NaN, which is above no threshold."""
+    write(tmp_path, "x")
+    values = np.load(tmp_path / "x_rgb.npy").astype(np.float32)
+    values[4, 1] = value
+    np.save(tmp_path / "x_rgb.npy", values)
+    store = FeatureStore(tmp_path, LAYOUT)
+    told = r"x_rgb.npy: values beyond ±1e\+08 in 1 steps, the first is 4"
+    with pytest.raises(FeatureError, match=told):
+        store.load("x", 2)
+    assert len(store.check_values(["x"])) == 1
+    store.load("x", 0, 4)
+
+
+def test_usable_values():
+    for dtype in (np.float16, np.float32, np.float64):
+        assert usable(np.array([[-6e4, 0.0, 6e4]], dtype))
+        assert usable(np.empty((0, 3), dtype))
+        for value in (np.nan, np.inf, -np.inf):
+            assert not usable(np.array([[1.0, value, -1.0]], dtype))
+    assert usable(np.array([-LARGEST, LARGEST]))
+    assert not usable(np.array([0.0, -1.01 * LARGEST]))
 
 
 def test_hidden_files_are_no_videos(tmp_path):

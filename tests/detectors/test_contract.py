@@ -26,6 +26,8 @@ from helpers import (
     last_checkpoint,
     tiny_config,
 )
+from loco.data.features import LARGEST
+from loco.errors import LocoError
 from loco.reporting.inspection import spaces
 from loco.runs.checkpoints import load_module
 from loco.runs.predict import predict
@@ -220,6 +222,19 @@ def test_autocast_stays_finite(model: str, dtype: torch.dtype) -> None:
     assert all(v.isfinite() and v.dtype == torch.float32 for v in losses.values())
     total(losses).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in detector.parameters())
+
+
+@every_model
+def test_features_that_are_usable_do_not_overflow_and_what_does_is_told(model: str) -> None:
+    """NaN is above no threshold: a video would lose its events without a word."""
+    module = LocalizationModule(build(model), ["a", "b", "c"]).eval()
+    batch = make_batch([33], [random_events(4, GRID.end_seconds(33))])
+    batch.visual[0, 7], batch.audio[0, 7] = LARGEST, -LARGEST
+    check_detections(module.detect(batch), batch)
+    batch.visual[0, 7] = math.nan
+    with pytest.raises(LocoError, match=r"not all numbers|got nan"):
+        module.detect(batch)
+    assert not total(module.train().detector.losses(batch)).isfinite()  # type: ignore[operator]
 
 
 @every_model

@@ -86,6 +86,16 @@ def test_recall_counts_the_best_of_each_video() -> None:
     assert result["recall_at"] == {"1": 0.25, "2": 0.75}
 
 
+@pytest.mark.parametrize("classes", [(0, 1), (1, 0)])
+def test_equal_scores_are_taken_by_time_whatever_the_number_of_a_class(
+    classes: tuple[int, int],
+) -> None:
+    right, wrong = classes
+    found = [(0, 10, 14, wrong, 0.5), (0, 1, 4, right, 0.5)]
+    result = diagnose(columns(found, [(0, 1, 4, right)]), num_classes=2, recall_at=(1,))
+    assert result["recall_at"] == {"1": 1.0}
+
+
 def test_nothing_at_all() -> None:
     result = diagnose(columns([], []), num_classes=3)
     assert result["mAP"] is None

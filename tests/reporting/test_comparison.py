@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import count, open_page
+from helpers import count, open_page, rescore
 from loco.cli import main
 from loco.errors import LocoError
 from loco.evaluation.bootstrap import WeightedMAP, resampled
@@ -41,6 +41,7 @@ def folders(finished_run: Path, tmp_path: Path) -> tuple[Path, Path]:
     (second / "predictions.json").write_text(json.dumps(found), "utf-8")
     config = (second / "config.yaml").read_text("utf-8")
     (second / "config.yaml").write_text(config.replace("seed: 0", "seed: 7"), "utf-8")
+    rescore(second)
     return first, second
 
 
@@ -80,7 +81,8 @@ def test_a_page_against_another_run(
 
 def test_the_same_run_is_no_better_than_itself(folders: tuple[Path, Path]) -> None:
     first, second = folders
-    shutil.copyfile(first / "predictions.json", second / "predictions.json")
+    for name in ("predictions.json", "metrics.json"):
+        shutil.copyfile(first / name, second / name)
     comparison = compare(RunFolder(first), RunFolder(second), resamples=50)
     assert comparison.difference == (0, 0, 0)
     keys, here, there = zip(*comparison.settings, strict=True)
@@ -94,6 +96,7 @@ def test_the_videos_that_both_have(folders: tuple[Path, Path]) -> None:
     found = json.loads((second / "predictions.json").read_text("utf-8"))
     found["database"].popitem()
     (second / "predictions.json").write_text(json.dumps(found), "utf-8")
+    rescore(second)
     comparison = compare(RunFolder(first), RunFolder(second), resamples=20)
     assert len(comparison.videos) == 4
     assert comparison.notes == ["1 test videos of this run are not in the other, and do not count."]
@@ -134,6 +137,7 @@ def test_other_test_sets_are_refused(
             for label in RunFolder(first).annotations.class_names:
                 text = text.replace(f'"{label}"', f'"other {label}"')
         (second / name).write_text(text, "utf-8")
+    rescore(second)
     with pytest.raises(LocoError, match=told):
         write_report(first, against=second)
     assert not (first / "report.html").exists()
@@ -173,3 +177,34 @@ def test_events_are_the_same_in_any_order() -> None:
     assert same_events(first, again)
     assert not same_events(first, Events(first.segments, first.labels.flip(0)))
     assert not same_events(first, Events(first.segments[:1], first.labels[:1]))
+
+
+def test_a_run_is_not_shown_beside_events_that_came_after_its_test(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    """Its page leaves out what needs them, and says why; figures and comparisons are refused."""
+    folder, root = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(finished_run, folder)
+    config = (folder / "config.yaml").read_text("utf-8")
+    was = re.search(r"root: (\S+)", config)
+    assert was
+    content = json.loads((Path(was[1]) / "annotations.json").read_text("utf-8"))
+    root.mkdir()
+    (folder / "config.yaml").write_text(config.replace(was[0], f"root: {root}"), "utf-8")
+    tested = [i for i, video in content["database"].items() if video["subset"] == "test"]
+    changes: dict[str, Callable[[], object]] = {
+        "the annotations have changed since": content["database"][tested[0]]["annotations"].clear,
+        f"has no video '{tested[1]}', which": lambda: content["database"].pop(tested[1]),
+    }
+    for told, change in changes.items():
+        change()
+        (root / "annotations.json").write_text(json.dumps(content), "utf-8")
+        with pytest.raises(LocoError, match=told):
+            _ = RunFolder(folder).test_videos
+        text = html.unescape(write_report(folder).read_text("utf-8"))
+        assert told in text
+        assert "constant predictor" not in text
+        assert main(["figure", "pr", str(folder), "-o", str(tmp_path / "pr.svg")]) == 1
+        assert main(["report", str(folder), "--against", str(finished_run)]) == 1
+        video = tested[2]
+        assert main(["figure", "timeline", str(folder), video, "-o", "x.svg"]) == 1

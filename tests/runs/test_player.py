@@ -215,6 +215,19 @@ def test_the_least_score_and_the_keyboard(browser: Any, page: Path) -> None:
     assert browser.get_log("browser") == []
 
 
+def test_each_class_has_its_lane_whatever_blanks_it_holds(
+    browser: Any, films: dict[str, Path], tmp_path: Path
+) -> None:
+    names = ["dog  barking", "\tcat ", "never found"]
+    page = write_page(tmp_path, {"plain": films["plain"]}, {"plain": EVENTS}, names)
+    assert data_of(page)["classes"] == ["dog barking", "cat", "never found"]
+    open_page(browser, page)
+    assert count(browser, ".lane button") == len(EVENTS)
+    assert count(browser, ".lane") == 2
+    clocks = browser.execute_script("return [0, 59.94, 59.97, 119.96, 3600].map(clock)")
+    assert clocks == ["0:00.0", "0:59.9", "1:00.0", "2:00.0", "60:00.0"]
+
+
 def test_a_film_that_is_gone_is_told(browser: Any, films: dict[str, Path], tmp_path: Path) -> None:
     from selenium.webdriver.common.by import By
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import ROOT, make_job
+from helpers import ROOT, make_job, rescore
 from loco.cli import main as loco
 from loco.cli.tabulate import main
 from loco.errors import LocoError
@@ -28,7 +28,7 @@ from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.reporting.paper import precision, similarity, timeline
 from loco.runs.cost import training_cost
 from loco.runs.paired import _read, differences
-from loco.runs.results import detailed_metrics, evaluation_columns
+from loco.runs.results import detailed_metrics
 from loco.runs.run_folder import RunFolder
 from loco.structures import TimeGrid
 from loco.sweeps.render import RENDERERS
@@ -488,11 +488,10 @@ def predicted(sweep: Path, tmp_path: Path) -> Path:
             },
         }  # fmt: skip
         (job.folder / "config.yaml").write_text(json.dumps({"data": data, "seed": int(job.seed)}))
+        rescore(job.folder)
         run = RunFolder(job.folder)
         details = detailed_metrics(run.predictions, run.test_videos, ["c0", "c1", "c2"])
-        columns = evaluation_columns(run.predictions, run.test_videos)
-        score = WeightedMAP(columns, len(database))(np.ones(len(database)))
-        (job.folder / "metrics.json").write_text(json.dumps({"mAP": score} | details))
+        (job.folder / "metrics.json").write_text(json.dumps(run.metrics | details))
     return sweep
 
 
@@ -580,14 +579,16 @@ def test_runs_of_other_events_are_not_compared(predicted: Path, tmp_path: Path) 
     config["data"]["annotations"] = str(tmp_path / "others.json")
     (tmp_path / "others.json").write_text(json.dumps(content))
     (predicted / "job2" / "config.yaml").write_text(json.dumps(config))
+    for tested in (groups, [[predicted / "job2"]] * 2):
+        with pytest.raises(LocoError, match="the annotations have changed since"):
+            differences(tested, 0, 5)
+    rescore(predicted / "job2")
     with pytest.raises(LocoError, match=r"job2 was tested on other events of 'v0' than .*job0"):
         differences(groups, 0, 5)
     runs = {name: RunFolder(predicted / name) for name in ("job0", "job2")}
     for draw in (precision, lambda both: timeline(both, "v3"), lambda both: similarity(both, "v3")):
         with pytest.raises(LocoError, match="was tested on other events"):
             draw(runs)
-    with pytest.raises(LocoError, match="the annotations have changed since"):
-        differences([[predicted / "job2"]] * 2, 0, 5)
 
 
 def test_a_setting_that_there_is_no_longer_is_a_line(

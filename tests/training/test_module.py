@@ -21,7 +21,8 @@ def test_features_become_float32_of_one_length() -> None:
         (np.ones(3), np.ones((3, 1)), r"visual must be of shape \(T, 2\), got \(3,\)"),
         (np.ones((3, 3)), np.ones((3, 1)), r"visual must be of shape \(T, 2\)"),
         (np.ones((3, 2)), np.ones((0, 1)), r"audio must be of shape \(T, C\), got \(0, 1\)"),
-        (np.ones((3, 2)), np.full((3, 1), np.inf), "audio holds NaN or infinity"),
+        (np.ones((3, 2)), np.full((3, 1), np.inf), "audio holds NaN, infinity or"),
+        (np.ones((3, 2)), np.full((3, 1), -2e8), "audio holds NaN, infinity or values beyond"),
         (np.ones((9, 2)), np.ones((3, 1)), "visual has 9 steps and audio 3; .* at most 4"),
     ],
 )

@@ -51,7 +51,7 @@ class AVDataModule(lightning.LightningDataModule):
         augment: what else changes training items, by names of one's own, in that order; an entry
             that is None is left out.
         missing: "error" refuses a data set with a missing or unusable file, "skip" leaves these
-            videos out, with a warning, also those that turn out to hold NaN or infinity. A test
+            videos out, with a warning, those too whose values turn out unusable. A test
             goes on without the latter in any case; `unusable` tells which they are.
         modality: "audio" or "visual" puts zeros in place of the other one, to see what each is
             worth; "both".

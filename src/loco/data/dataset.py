@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from loco.data.annotations import Video
 from loco.data.augmentation import Augmentation
-from loco.data.features import FeatureStore
+from loco.data.features import LARGEST, FeatureStore, usable
 from loco.errors import FeatureError, check_number
 from loco.structures import Batch, Events, Sample, TimeGrid
 
@@ -192,7 +192,7 @@ class VideoDataset(Dataset[Batch]):
         """One video: whole, or its crop in this epoch, augmented, where the data set crops.
 
         Raises:
-            FeatureError: a feature file cannot be read, or holds NaN or infinity.
+            FeatureError: a feature file cannot be read, or holds NaN, infinity or values too large.
         """
         sample = self._cropped(index, epoch)
         if self.crop is not None:
@@ -336,8 +336,8 @@ def checked_features(
         if array.ndim != 2 or not len(array) or expected not in (None, array.shape[1]):
             shape = f"(T, {'C' if expected is None else expected})"
             raise ValueError(f"{name} must be of shape {shape}, got {array.shape}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinity")
+        if not usable(array):
+            raise ValueError(f"{name} holds NaN, infinity or values beyond ±{LARGEST:g}")
     steps, longest = sorted(map(len, arrays.values()))
     if longest - steps > max_length_difference:
         raise ValueError(

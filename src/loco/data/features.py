@@ -21,6 +21,8 @@ from loco.files import MAX_NAME_BYTES
 from loco.structures import TimeGrid
 
 _THREADS = 8  # hides the latency of a network file system
+LARGEST = 1e8
+"""Features beyond it are damage: in float32 the norms of a net would overflow some way further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,7 @@ class FeatureStore:
             in this machine's byte order; float32 of a float64 file.
 
         Raises:
-            FeatureError: a file cannot be read, lacks these steps, or holds NaN or infinity there.
+            FeatureError: a file cannot be read, lacks these steps, or holds what is not `usable`.
         """
         arrays = []
         for pattern in self.layout.patterns:
@@ -262,14 +264,14 @@ class FeatureStore:
         parts = [_native(array[start:stop]) for array in arrays]
         split = len(self.layout.visual)
         visual, audio = np.concatenate(parts[:split], 1), np.concatenate(parts[split:], 1)
-        if not (np.isfinite(visual).all() and np.isfinite(audio).all()):
-            raise FeatureError(str(self._not_finite(video_id, parts, start)))
+        if not (usable(visual) and usable(audio)):
+            raise FeatureError(str(self._unusable(video_id, parts, start)))
         return visual, audio
 
     def check_values(
         self, video_ids: Sequence[str], progress: Callable[[], None] = lambda: None
     ) -> list[Problem]:
-        """Reads every value of videos that `inspect` found usable; those with NaN or infinity.
+        """Reads every value of videos that `inspect` found usable; those with others than `usable`.
 
         Args:
             video_ids: the videos.
@@ -279,7 +281,7 @@ class FeatureStore:
         def check(video_id: str) -> Problem | None:
             paths = [self.path(video_id, pattern) for pattern in self.layout.patterns]
             try:
-                return self._not_finite(video_id, [_native(_load_mapped(p)) for p in paths], 0)
+                return self._unusable(video_id, [_native(_load_mapped(p)) for p in paths], 0)
             except UNREADABLE as error:
                 return Problem(video_id, paths[0].name, f"cannot be read: {error}")
 
@@ -291,14 +293,24 @@ class FeatureStore:
                     found.append(problem)
         return found
 
-    def _not_finite(self, video_id: str, parts: Iterable[np.ndarray], start: int) -> Problem | None:
+    def _unusable(self, video_id: str, parts: Iterable[np.ndarray], start: int) -> Problem | None:
         for pattern, part in zip(self.layout.patterns, parts, strict=True):
-            bad = np.flatnonzero(~np.isfinite(part).all(axis=1))
-            if len(bad):
-                path = self.path(video_id, pattern)
-                reason = f"NaN or infinity in {len(bad)} steps, the first is {start + bad[0]}"
-                return Problem(video_id, str(path), reason)
+            if usable(part):
+                continue
+            finite = np.isfinite(part).all(axis=1)
+            what, bad = "NaN or infinity", np.flatnonzero(~finite)
+            if finite.all():
+                what = f"values beyond ±{LARGEST:g}"
+                bad = np.flatnonzero((np.abs(part) > LARGEST).any(axis=1))
+            reason = f"{what} in {len(bad)} steps, the first is {start + bad[0]}"
+            return Problem(video_id, str(self.path(video_id, pattern)), reason)
         return None
+
+
+def usable(values: np.ndarray) -> bool:
+    """Whether all are numbers that a net can add up: none is NaN, infinite or beyond `LARGEST`."""
+    # of NaN neither holds
+    return float(values.min(initial=0)) >= -LARGEST and float(values.max(initial=0)) <= LARGEST
 
 
 def _load_mapped(path: Path) -> np.ndarray:

@@ -72,7 +72,7 @@ def checked_files(
 
 
 def _without_bad_values(store: FeatureStore, inspection: Inspection) -> Inspection:
-    """The same without the videos that hold NaN or infinity, after reading all of them."""
+    """The same without videos whose values are not all `usable`, after reading all of them."""
     with Progress(transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(escape(f"reading {store.root}"), total=len(inspection.lengths))
         found = store.check_values(list(inspection.lengths), lambda: bar.advance(task))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loco.detection.suppression import Suppression
+from loco.detection.suppression import Suppression, refuse_nan
 from loco.errors import check_number
 from loco.structures import Events, TimeGrid
 
@@ -91,6 +91,7 @@ class Decoding(Suppression):
         point, label = place // num_classes, place % num_classes
         step, stride = points[point, 0], points[point, 3]
         distances = offsets[video, point] if offsets.ndim == 3 else offsets[video, point, label]
+        refuse_nan(probabilities=probability, distances=distances)
         distances = distances * stride.unsqueeze(1)
         segments = torch.stack([step - distances[:, 0], step + distances[:, 1]], dim=1)
         long_enough = distances.sum(1) > self.min_length

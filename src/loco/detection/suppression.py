@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from loco.detection.nms import hard_nms, soft_nms
-from loco.errors import check_number
+from loco.errors import LocoError, check_number
 from loco.structures import Events
 
 _PAIRS = 1 << 22
@@ -59,6 +59,22 @@ class Voting:
             weights = weights * iou
         total = weights.sum(1, keepdim=True)
         return torch.where(total > 0, weights @ segments / total, kept)
+
+
+def refuse_nan(**values: Tensor) -> None:
+    """See that a net's outputs are numbers, by their names.
+
+    NaN is above no threshold: its video would lose its events without a word.
+
+    Raises:
+        LocoError: some of them are NaN.
+    """
+    for name, value in values.items():
+        if value.isnan().any():
+            raise LocoError(
+                f"the model's {name} are not all numbers: its computation overflowed. "
+                "trainer.precision=32-true may help, or features of usual size"
+            )
 
 
 @dataclass(frozen=True)
@@ -117,7 +133,11 @@ class Suppression:
             labels: (M,) long.
             video: (M,) long, the video of each.
             durations: (B,) seconds.
+
+        Raises:
+            LocoError: NaN among them.
         """
+        refuse_nan(scores=scores, segments=segments)
         kept, best, label, owner = self._suppress(
             segments, scores, labels,
             min_score=self.min_score, max_segments=self.max_segments, video=video,

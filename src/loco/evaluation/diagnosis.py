@@ -151,7 +151,7 @@ def _events_found(
     ranked: Detections, pairs: Pairs, number: int, truth: Detections, threshold: float
 ) -> Array:
     """Events (M,) that the best `number` predictions of each video match."""
-    order = np.lexsort((np.arange(len(ranked.video)), -ranked.scores, ranked.video))
+    order = np.lexsort((ranked.labels, ranked.ends, ranked.starts, -ranked.scores, ranked.video))
     video = ranked.video[order]
     place = np.arange(len(order)) - np.searchsorted(video, video)
     allowed = np.zeros(len(order), dtype=bool)

@@ -138,7 +138,7 @@ def precision(runs: Mapping[str, RunFolder], tiou: float = 0.5, title: str | Non
 
 
 def _check_video(run: RunFolder, video: str) -> None:
-    if video not in run.predictions or video not in run.annotations:
+    if all(video != tested.id for tested in run.test_videos):
         close = difflib.get_close_matches(video, run.predictions, 1, 0.4)
         hint = f"did you mean {close[0]}?" if close else "predictions.json names them"
         raise LocoError(f"{run.path}: no test video {video!r}; {hint}")

@@ -15,9 +15,6 @@ from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
 from loco.structures import Events
 
-ROUNDING = 1e-3
-"""How far metrics.json may be from what predictions.json says, whose scores are rounded."""
-
 
 def differences(
     groups: Sequence[Sequence[Path]],
@@ -87,36 +84,22 @@ def _videos(run: RunFolder) -> tuple[list[Video], list[Video], int]:
 
 
 def _read(runs: Sequence[RunFolder]) -> list[WeightedMAP]:
-    read: list[WeightedMAP] = []
     for run in runs:
-        videos = run.test_videos
-        if unknown := [video for video in sorted(run.predictions) if video not in run.annotations]:
-            raise LocoError(
-                f"{run.data.annotations_path}: has no video {unknown[0]!r}, which {run.path} was "
-                "tested on"
-            )
-        if read:
-            check_same_test(runs[0], run)
-        read.append(WeightedMAP(evaluation_columns(run.predictions, videos), len(videos)))
-        score = read[-1](np.ones(len(videos)))
-        if abs(score - run.metrics["mAP"]) > ROUNDING:
-            raise LocoError(
-                f"{run.path}: its predictions have an mAP of {score:.4f} on the events of "
-                f"{run.data.annotations_path}, and its metrics.json says {run.metrics['mAP']:.4f}: "
-                "the annotations have changed since"
-            )
-    return read
+        check_same_test(runs[0], run)
+    return [run.weighted for run in runs]
 
 
 def check_same_test(run: RunFolder, other: RunFolder) -> None:
     """Refuse to hold runs beside one another that were not tested on the same events.
 
     Raises:
-        LocoError: their videos, their classes or the events of a video differ.
+        LocoError: their videos, their classes or the events of a video differ; or a run's have
+            changed since its test.
     """
-    if run.predictions.keys() != other.predictions.keys():
+    mine, theirs = ([video.id for video in each.test_videos] for each in (run, other))
+    if mine != theirs:
         raise LocoError(f"{other.path} was tested on other videos than {run.path}")
-    check_same_events(run, other, sorted(run.predictions))
+    check_same_events(run, other, mine)
 
 
 def check_same_events(run: RunFolder, other: RunFolder, videos: Iterable[str]) -> None:

@@ -19,6 +19,7 @@ from loco.errors import VideoError
 from loco.files import write_text
 from loco.runs.export import Cue, cues
 from loco.runs.pages import render, script_json
+from loco.runs.text import one_line
 from loco.structures import Events
 from loco.video.container import probe
 from loco.video.playable import encode, how_to_play, remux
@@ -57,7 +58,8 @@ def write_page(
             "least": scores[SHOWN - 1] if len(scores) >= SHOWN else 0.0,
         })  # fmt: skip
     page = folder / "predictions.html"
-    data = script_json({"classes": list(class_names), "videos": videos})
+    names = list(dict.fromkeys(map(one_line, class_names)))  # as the cues have them
+    data = script_json({"classes": names, "videos": videos})
     write_text(page, render("player.html", data=data))
     return page
 

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from loco.data.annotations import Annotations, Video, read_annotations
 from loco.data.datamodule import AVDataModule
 from loco.errors import AnnotationError, LocoError
+from loco.evaluation.bootstrap import WeightedMAP
 from loco.runs.checkpoints import load_module
 from loco.runs.command.quoting import without_secrets
 from loco.runs.logs import Curve, read_log
 from loco.runs.predictions import read_predictions
-from loco.runs.results import detailed_metrics
+from loco.runs.results import detailed_metrics, evaluation_columns
 from loco.runs.settings import load_yaml, read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
 from loco.structures import Events
 from loco.training.module import LocalizationModule
+
+ROUNDING = 1e-3
+"""How far metrics.json may be from what predictions.json says, whose scores are rounded."""
 
 
 class RunFolder:
@@ -143,10 +149,39 @@ class RunFolder:
         kept = self.config.data.get("class_names") or self._metrics_file.get("per_class")
         return list(kept) if kept else None
 
-    @property
+    @cached_property
     def test_videos(self) -> list[Video]:
-        """The annotated videos that there are predictions of, by id."""
-        return [self.annotations[i] for i in sorted(self.predictions) if i in self.annotations]
+        """The videos that the run was tested on, by id.
+
+        Raises:
+            LocoError: the annotation file lacks one of them, or has other events of them by now
+                than metrics.json counts.
+        """
+        videos = self._annotated
+        score, noted = self.weighted(np.ones(len(videos))), self.metrics.get("mAP", math.nan)
+        if videos and not (math.isnan(noted) or abs(score - noted) <= ROUNDING):
+            raise LocoError(
+                f"{self.path}: its predictions have an mAP of {score:.4f} on the events of "
+                f"{self.data.annotations_path}, and its metrics.json says {noted:.4f}: "
+                "the annotations have changed since"
+            )
+        return videos
+
+    @cached_property
+    def weighted(self) -> WeightedMAP:
+        """The mAP of its predictions, to be asked with a weight of each test video."""
+        return WeightedMAP(
+            evaluation_columns(self.predictions, self._annotated), len(self._annotated)
+        )
+
+    @cached_property
+    def _annotated(self) -> list[Video]:
+        if unknown := [i for i in sorted(self.predictions) if i not in self.annotations]:
+            raise LocoError(
+                f"{self.data.annotations_path}: has no video {unknown[0]!r}, which {self.path} was "
+                "tested on"
+            )
+        return [self.annotations[video_id] for video_id in sorted(self.predictions)]
 
     def module(self) -> LocalizationModule:
         """The trained module: the best checkpoint, or the last one where there is no best."""

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from loco.data.features import FeatureLayout
+from loco.data.features import LARGEST, FeatureLayout, usable
 from loco.errors import VideoError
 from loco.files import sampled_sha256
 from loco.structures import TimeGrid
@@ -178,8 +178,11 @@ class Extractor:
         heard = self._hear(reader, steps, silent, pool, seconds)
         arrays = dict(zip(self.layout.patterns, [*seen, *heard], strict=True))
         for pattern, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise VideoError(f"{reader.path}: its features {pattern} hold NaN or infinity")
+            if not usable(array):
+                raise VideoError(
+                    f"{reader.path}: its features {pattern} hold NaN, infinity or values beyond "
+                    f"±{LARGEST:g}"
+                )
         warnings = [*reader.warnings, *(["no sound, taken for silence"] if silent else [])]
         spent = {**seconds, **reader.seconds}
         return Extracted(arrays, reader.duration, size, sample, warnings, spent)

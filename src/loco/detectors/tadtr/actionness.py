@@ -39,7 +39,7 @@ def align(x: Tensor, count: Tensor, region: Tensor, bins: int) -> Tensor:
     Returns:
         (B, Q, bins, C).
     """
-    start, end = region.unbind(-1)
+    start, end = region.nan_to_num().unbind(-1)  # of NaN the losses and the decoding tell
     length = (end - start).clamp(min=1)
     samples = (length / bins).ceil().view(*length.shape, 1, 1)
     most = int(samples.max()) if samples.numel() else 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loco.detection.suppression import Suppression
+from loco.detection.suppression import Suppression, refuse_nan
 from loco.detectors.vsgn.stitching import Layout
 from loco.errors import check_number
 from loco.structures import Events, TimeGrid
@@ -48,6 +48,7 @@ class BoxDecoding(Suppression):
             durations: (R,) seconds.
             grid: turns steps into seconds.
         """
+        refuse_nan(probabilities=probability, boxes=boxes)
         _, start, end = frames.unbind(1)
         shown = boundary_score(start, boxes[..., 0]) * boundary_score(end, boxes[..., 1])
         seconds = grid.to_seconds(layout.to_steps(boxes))

@@ -4,7 +4,10 @@ const [film, least, value, lanes, axis, none, video, gone, now, note] =
   ["film", "least", "value", "lanes", "axis", "none", "video", "gone", "now", "note"]
     .map(id => document.getElementById(id));
 const hue = name => 360 * ((data.classes.indexOf(name) * 0.618) % 1);
-const clock = s => `${Math.floor(s / 60)}:${(s % 60).toFixed(1).padStart(4, "0")}`;
+const clock = seconds => {
+  const tenths = Math.round(10 * seconds);
+  return `${Math.floor(tenths / 600)}:${(tenths % 600 / 10).toFixed(1).padStart(4, "0")}`;
+};
 let current, shown = [];
 
 for (const [i, one] of data.videos.entries()) film.add(new Option(one.id, i));
