@@ -311,7 +311,8 @@ def test_commands_run(
     ):
         words = [word.replace(shown, str(real)) for word in words]
     if command.name == "train" and "--help" not in words:
-        words = first_job([w for w in words if w != "-m" and not w.startswith("resume_sweep=")])
+        of_sweeps = ("resume_sweep=", "reuse=")
+        words = first_job([w for w in words if w != "-m" and not w.startswith(of_sweeps)])
         synthetic = not any(re.match(r"data=(?!synthetic)", word) for word in words)
         model = next((word for word in words if word.startswith("model=")), "model=loco")
         narrow = TINY_MODEL if "=loco" in model else TINY_MODEL[:1]  # others have no heads there
@@ -328,6 +329,8 @@ def test_commands_run(
         words = with_settings(words, [f"output_dir={tmp_path / 'out'}", f"data.root={features}"])
     elif command.name == "evaluate":
         words = with_settings(words, [f"output_dir={tmp_path / 'out'}"])
+    elif command.name == "search" and "--help" not in words:
+        words[words.index("--trials") + 1] = "2"
     elif command.name == "make-synthetic" and "--help" not in words:
         words += ["--videos", "12", "4", "4", "--classes", "3"]
     done = call([command.name, *words], tmp_path, command.environment)

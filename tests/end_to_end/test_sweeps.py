@@ -215,8 +215,8 @@ def test_starts_in_the_same_second_share_no_folder(tmp_path: Path) -> None:
         *(start("-m", *command, "seed=0,2", into, cwd=tmp_path) for _ in range(2)),
     ]
     for process in processes:
-        _, err = process.communicate(timeout=200)
-        assert process.returncode == 0, err
+        out, err = process.communicate(timeout=200)
+        assert process.returncode == 0, f"{process.args}\n{out}\n{err}"
     assert len(list((tmp_path / "outputs" / "train").iterdir())) == 3
     sweeps = list((tmp_path / "multirun" / "train").iterdir())
     assert [len(jobs(sweep)) for sweep in sweeps] == [2, 2]
