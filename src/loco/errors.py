@@ -36,6 +36,10 @@ class TrainingError(LocoError):
     """A training that cannot go on, such as one whose loss became NaN or infinite."""
 
 
+class ModelError(LocoError):
+    """A model whose outputs are not all numbers: names which."""
+
+
 class PredictionsError(LocoError):
     """A file of predictions that cannot be read, or that does not fit the annotations."""
 

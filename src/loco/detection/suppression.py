@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from loco.detection.nms import hard_nms, soft_nms
-from loco.errors import LocoError, check_number
+from loco.errors import ModelError, check_number
 from loco.structures import Events
 
 _PAIRS = 1 << 22
@@ -67,11 +67,11 @@ def refuse_nan(**values: Tensor) -> None:
     NaN is above no threshold: its video would lose its events without a word.
 
     Raises:
-        LocoError: some of them are NaN.
+        ModelError: some of them are NaN.
     """
     for name, value in values.items():
         if value.isnan().any():
-            raise LocoError(
+            raise ModelError(
                 f"the model's {name} are not all numbers: its computation overflowed. "
                 "trainer.precision=32-true may help, or features of usual size"
             )
@@ -135,7 +135,7 @@ class Suppression:
             durations: (B,) seconds.
 
         Raises:
-            LocoError: NaN among them.
+            ModelError: NaN among them.
         """
         refuse_nan(scores=scores, segments=segments)
         kept, best, label, owner = self._suppress(
