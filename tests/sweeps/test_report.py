@@ -207,7 +207,7 @@ def test_the_page_in_a_browser(browser: Any, rows: list[Row], tmp_path: Path, wi
     open_page(browser, page, width)
     assert browser.get_log("browser") == []
     assert browser.title == "a <sweep> · loco sweep report"
-    assert count(browser, ".charts figure svg") == 7
+    assert count(browser, ".charts figure svg") == 8
     assert count(browser, "#h-table ~ div tbody tr") == 2
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     browser.find_element("link text", "job-0-0").click()
