@@ -20,6 +20,7 @@ from loco.cli import main
 from loco.errors import AnnotationError, FeatureError, IncompleteError
 from loco.runs.evaluate import evaluate
 from loco.runs.predict import predict
+from loco.runs.run_folder import RunFolder
 from loco.runs.train import train
 
 
@@ -66,6 +67,7 @@ def test_nan_in_a_test_video_keeps_the_results_of_the_others(own: Composer, tmp_
     database = json.loads((tmp_path / "run/predictions.json").read_text())["database"]
     assert len(database) == 4
     assert bad not in database
+    assert len(RunFolder(tmp_path / "run").test_videos) == 4  # what metrics.json counts
     again = compose_config(
         "evaluate",
         [f"ckpt_path={tmp_path / 'run'}", f"output_dir={tmp_path / 'again'}", "report=false",

@@ -331,8 +331,8 @@ def test_commands_run(
         words = with_settings(words, [f"output_dir={tmp_path / 'out'}"])
     elif command.name == "search" and "--help" not in words:
         words[words.index("--trials") + 1] = "2"
-        words[:0] = [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET]
-        words.insert(0, "trainer.max_epochs=1")
+        words += [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET]
+        words.append("trainer.max_epochs=1")
     elif command.name == "make-synthetic" and "--help" not in words:
         words += ["--videos", "12", "4", "4", "--classes", "3"]
     done = call([command.name, *words], tmp_path, command.environment)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
-    args = _parser().parse_args(arguments)
+    args = _parser().parse_intermixed_args(arguments)
     own = None if args.config_dir is None else str(args.config_dir)
     callback = "+callbacks.pruning._target_=loco.sweeps.search.Pruning"
 

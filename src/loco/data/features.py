@@ -271,7 +271,7 @@ class FeatureStore:
     def check_values(
         self, video_ids: Sequence[str], progress: Callable[[], None] = lambda: None
     ) -> list[Problem]:
-        """Reads every value of videos that `inspect` found usable; those with others than `usable`.
+        """Reads every value of videos that `inspect` found usable; those whose values are not.
 
         Args:
             video_ids: the videos.

@@ -228,8 +228,8 @@ class LocalizationModule(lightning.LightningModule):
             duration: seconds, the latest end of an event; None is the end of the last step.
 
         Raises:
-            ValueError: the arrays are no such arrays, hold what is not `usable`, or differ in
-                length by more steps than the data of the training could.
+            ValueError: the arrays are no such arrays, hold NaN, infinity or values beyond ±1e8, or
+                differ in length by more steps than the data of the training could.
         """
         data = self.hparams.get("data", {})
         channels = [self.hparams.get(f"{name}_channels") for name in ("visual", "audio")]
