@@ -238,12 +238,15 @@ class Parsed(Exception):
 
 def test_other_commands_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that need something fetched; those with a reader's own settings are run below."""
-    understand = argparse.ArgumentParser.parse_args
+    for method in ("parse_args", "parse_intermixed_args"):
+        understand = getattr(argparse.ArgumentParser, method)
 
-    def parse(self: argparse.ArgumentParser, words: list[str] | None = None) -> None:
-        raise Parsed(understand(self, words))
+        def parse(
+            self: argparse.ArgumentParser, words: list[str] | None = None, understand=understand
+        ) -> None:
+            raise Parsed(understand(self, words))
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
+        monkeypatch.setattr(argparse.ArgumentParser, method, parse)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_conf").mkdir()
     seen = set()
