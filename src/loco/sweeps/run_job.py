@@ -153,7 +153,7 @@ def alone_in(folder: Path) -> Iterator[bool]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=1)  # the end of a sweep holds it for a moment, to see who else does
     except Timeout:
         yield False
         return
