@@ -54,6 +54,7 @@ def write_clip(
     codec: str = "mpeg4",
     sound_codec: str = "aac",
     time_base: Fraction = Fraction(1, 30_000),
+    aspect: Fraction = Fraction(1),
     **options: str,
 ) -> Path:
     """Write a video.
@@ -64,6 +65,7 @@ def write_clip(
         times: of the frames; by default two seconds at 25 a second.
         sound: (samples,) in [−1, 1] at `RATE`; None for none.
         sound_from: seconds at which the sound's track begins.
+        aspect: how much wider than high a pixel is shown.
         **options: of the container.
     """
     times = list(times) or steady(2)
@@ -76,6 +78,7 @@ def write_clip(
             video = container.add_stream(codec, rate=rate, options={"b": "2000000", "g": "12"})
             video.width, video.height, video.pix_fmt = width, height, "yuv420p"
             video.codec_context.time_base = time_base
+            video.codec_context.sample_aspect_ratio = aspect
         if sound is not None:
             audio = container.add_stream(sound_codec, rate=RATE, layout="mono")
         if video is not None:

@@ -291,7 +291,7 @@ def test_crop_ratio(ratio: Any) -> None:
         AVDataModule("features", None, LAYOUT, crop_ratio=ratio)
 
 
-@pytest.mark.parametrize("streams", [(2,), (2, 0), (2, -1), (1.5, 2), (math.nan, 2)])
+@pytest.mark.parametrize("streams", [(2,), (2, 0), (2, -1), (1.5, 2), (math.nan, 2), 256])
 def test_channels_of_the_streams(streams: Any) -> None:
     with pytest.raises(ValueError, match="streams must be"):
         ActionFormer(**SMALL, dim=4, heads=2, streams=streams)

@@ -228,6 +228,8 @@ def test_names_exist_and_are_documented() -> None:
         ("resume_sweep=true", [True]),
         ("reuse=x=1", ["x=1"]),
         ("hydra.run.dir=out/a=1", ["out/a=1"]),
+        ("data.root=~/a=1", [Path.home() / "a=1"]),
+        ("output_dir=~", ["~"]),
     ],
 )
 def test_paths_with_signs(word: str, paths: list[Any]) -> None:

@@ -135,6 +135,11 @@ def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
         few = annotation_file([], {f"v{i}": 1.0 for i in range(count)}, (0.9, 0.05, 0.05))
         subsets = [video["subset"] for video in few["database"].values()]
         assert sorted(subsets) == ["test", *["train"] * (count - 2), "validation"]
+    for parts in ((0.95, 0.05, 0), (0.95, 0, 0.05), (0, 0.05, 0.95)):
+        few = annotation_file([], {f"v{i}": 1.0 for i in range(4)}, parts)
+        subsets = {str(video["subset"]) for video in few["database"].values()}
+        wanted = zip(("train", "validation", "test"), parts, strict=True)
+        assert subsets == {name for name, part in wanted if part > 0}
 
 
 @pytest.mark.parametrize(("name", "text", "told"), [

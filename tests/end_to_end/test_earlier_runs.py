@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from helpers import QUIET, TINY_DATA, TINY_MODEL, Composer, run_loco
 from loco.errors import CheckpointError
 from loco.runs.checkpoints import load_checkpoint
 from loco.runs.command.named_files import find_checkpoint
+from loco.runs.job_status import FAILED, status
 from loco.runs.train import train
 
 
@@ -40,6 +42,57 @@ def test_a_run_goes_on_in_its_own_folder(
     train(tiny(f"ckpt_path={run}", "trainer.max_epochs=3"))
     assert load_checkpoint(run)["epoch"] == before + 1
     assert not (tmp_path / "run-earlier").exists()
+
+
+def test_a_failed_job_that_is_gone_on_with_by_itself_is_finished(
+    finished_run: Path, tiny: Composer, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / FAILED).write_text("no space left", encoding="utf-8")
+    train(tiny(f"ckpt_path={run}", "trainer.max_epochs=3"))
+    assert status(run) == "finished"
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        ("train", "hydra.run.dir"),
+        *itertools.product(("evaluate", "predict"), ("hydra.run.dir", "output_dir")),
+    ],
+)
+def test_no_command_writes_into_the_folder_of_a_training(
+    finished_run: Path, synthetic_root: Path, tmp_path: Path, command: str, where: str
+) -> None:
+    """But a training that is given its `output_dir`, which moves it aside."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    before = contents(run)
+    words = {
+        "train": [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, "attention=fixed"],
+        "evaluate": [f"ckpt_path={finished_run}", "data.test_split=validation"],
+        "predict": [f"ckpt_path={finished_run}", f"data.root={synthetic_root / 'features'}"],
+    }[command]
+    done = run_loco(command, *words, f"{where}={run}", cwd=tmp_path)
+    assert done.code == 1
+    assert f"error: {where}={run}: " in done.out
+    assert "Traceback" not in done.out
+    assert contents(run) == before
+
+
+def test_a_run_goes_on_where_hydra_is_told_to_write(
+    finished_run: Path, synthetic_root: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    words = [f"data.root={synthetic_root}", *TINY_DATA, *TINY_MODEL, *QUIET, "trainer.max_epochs=3"]
+    done = run_loco("train", f"ckpt_path={run}", f"hydra.run.dir={run}", *words, cwd=tmp_path)
+    assert done.code == 0, done.out
+    assert load_checkpoint(run)["epoch"] == 2
 
 
 def test_a_command_that_fails_at_once_changes_nothing(synthetic_root: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 import loco as package
 from helpers import QUIET, TINY_DATA, TINY_MODEL, run_loco
@@ -27,8 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = folder / "first"
     commands = [
         ["train", *WORDS, "output_dir=first", "report=true",
-         "+hydra.job.env_set.WANDB_API_KEY=s3cr", "+trainer.logger.api_key=s3cr",
-         "~trainer.logger"],
+         "+hydra.job.env_set.WANDB_API_KEY=s3cret", "+trainer.logger.api_key=s3cret",
+         "~trainer.logger", "+hydra.job.env_set.N_TOKEN=4"],
         ["train", *WORDS, "output_dir=second"],
         ["evaluate", f"ckpt_path={run}", "output_dir=evaluated", "trainer.accelerator=cpu"],
         ["predict", f"ckpt_path={run}", "data.root=data/synthetic/features", "output_dir=found",
@@ -88,8 +89,10 @@ def test_the_page_shows_it(folder: Path) -> None:
 
 def test_secrets_are_not_written(folder: Path) -> None:
     for file in (folder / "first").rglob("*"):
-        assert not file.is_file() or b"s3cr" not in file.read_bytes(), file
+        assert not file.is_file() or b"s3cret" not in file.read_bytes(), file
     assert "WANDB_API_KEY=HIDDEN" in last_start(folder / "first")["command"]
+    notes = OmegaConf.load(folder / "first" / ".hydra" / "config.yaml")
+    assert notes.data.layout.window == 24  # what a number named as a secret says stands elsewhere
 
 
 def test_a_prediction_says_how_many_videos_have_none(folder: Path) -> None:

@@ -139,6 +139,8 @@ def test_what_does_not_fit_is_told(trained: Path, synthetic_root: Path, tmp_path
     single = stf(synthetic_root, tmp_path / "c", trained / "avel")
     with pytest.raises(SettingError, match="several data sets"):
         train_tasks.train(single)
+    with pytest.raises(SettingError, match=r"overfit_batches.*one task alone"):
+        train_tasks.train(at(synthetic_root, tmp_path / "e", "debug=overfit"))
     with pytest.raises(LocoError, match="train_tasks"):
         train(at(synthetic_root, tmp_path / "d"))
     with pytest.raises(LocoError, match="several tasks are not tested as one"):

@@ -8,8 +8,9 @@ import io
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import lightning
 import pytest
 import torch
 from hydra.utils import instantiate
@@ -18,10 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from helpers import QUIET, TINY_MODEL, Composer, compose_config, tiny_config
 from loco.data.synthetic.generator import SyntheticConfig, make_synthetic
 from loco.errors import AnnotationError, CheckpointError, TrainingError
+from loco.runs.checkpoints import load_module
 from loco.runs.evaluate import evaluate
 from loco.runs.logs import read_log
 from loco.runs.results import TABLE_COLUMNS
 from loco.runs.train import train
+from loco.training.callbacks import WeightEMA
 
 METRICS = [f"mAP@0.{i}" for i in range(1, 10)] + ["mAP"]
 
@@ -154,6 +157,24 @@ def test_the_averaged_weights_of_the_best_epoch_are_tested(tiny: Composer, tmp_p
     assert again == metrics
     for name in ("metrics.json", "predictions.json"):
         assert (tmp_path / "again" / name).read_text() == (tmp_path / "run" / name).read_text()
+
+
+@pytest.mark.parametrize("callbacks", [[], [WeightEMA()]], ids=["plain", "averaging"])
+def test_lightning_by_itself_tests_the_averaged_weights(run: Run, callbacks: list[Any]) -> None:
+    """Also with callbacks of its own, and with the one that averages while it trains."""
+    file = run.folder / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    module, data = load_module(file), instantiate(run.config.data)
+    data.prepare()
+    averaged = {name: value.clone() for name, value in module.state_dict().items()}
+    module.load_state_dict(checkpoint["current_model_state"])
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, callbacks=callbacks)
+    (tested,) = trainer.test(module, data, ckpt_path=str(file), verbose=False, weights_only=True)
+    assert any(
+        not torch.equal(averaged[k], v) for k, v in checkpoint["current_model_state"].items()
+    )
+    assert all(torch.equal(averaged[name], value) for name, value in module.state_dict().items())
+    assert tested["test/mAP"] == pytest.approx(run.metrics["mAP"], abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from loco.reporting.figures import (
     plot_windows,
     save_figure,
 )
+from loco.reporting.figures.training import best_epoch
 from loco.reporting.inspection import TargetWindows
 from loco.runs.logs import Curve, read_log
 from loco.runs.run_folder import RunFolder
@@ -282,6 +283,13 @@ def test_numbers_on_axes_are_numbers(log: dict[str, Curve]) -> None:
     written = texts(figure)
     assert not [text for text in written if "$" in text or "math" in text]
     assert {"0.1"} & set(written)
+
+
+def test_a_log_without_epochs_has_no_best_one() -> None:
+    steps = np.arange(1.0, 4)
+    log = {"val/mAP": Curve(steps, np.full(3, np.nan), np.array([0.1, 0.3, 0.2]))}
+    assert best_epoch(log) is None
+    plot_curve({"a": log}, "val/mAP", "", "")
 
 
 @pytest.mark.parametrize("own", [False, True])

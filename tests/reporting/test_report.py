@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from helpers import count, inside, open_page
 from loco.cli import main
@@ -187,6 +188,22 @@ def test_what_is_gone_is_left_out(run: Path, tmp_path: Path) -> None:
         assert f"No {what}" in text
     assert "The best predictions" in text  # metrics.json has it
     assert data_of(folder / "report.html")["videos"] == []
+
+
+def test_a_video_whose_features_are_gone_has_no_matrices(run: Path, tmp_path: Path) -> None:
+    """Where `data.missing=skip` says that files may be."""
+    folder, root = tmp_path / "run", tmp_path / "features"
+    shutil.copytree(run, folder)
+    config = OmegaConf.load(folder / "config.yaml")
+    shutil.copytree(config.data.root, root)
+    config.data.root, config.data.missing = str(root), "skip"
+    OmegaConf.save(config, folder / "config.yaml")
+    (shown,) = data_of(write_report(folder, videos=1))["videos"]
+    assert shown["matrices"]
+    for file in root.rglob(f"{shown['id']}_*.npy"):
+        file.unlink()
+    (again,) = data_of(write_report(folder, videos=1))["videos"]
+    assert (again["id"], again["matrices"]) == (shown["id"], [])
 
 
 def test_no_run_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from loco.runs.folders import (
     job_name,
     make_unique,
     read_sweep,
+    set_aside,
     sweep_folder,
     write_sweep,
 )
@@ -100,6 +101,25 @@ def test_a_requeued_job_goes_on_in_its_folder(
     job_folder(str(tmp_path), ["seed=0"], resume=False)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     assert job_folder(str(tmp_path), ["seed=0"], resume=False) == "seed-0"
+
+
+def test_what_is_set_aside_is_a_whole_run(tmp_path: Path) -> None:
+    """With the folders of its tasks; other runs below it stay."""
+    run = tmp_path / "run"
+    files = [
+        "metrics.json", "failed.txt", "checkpoints/last.ckpt", ".hydra/config.yaml",
+        "avel/metrics.json", "avel/checkpoints/best.ckpt", "other/metrics.json",
+        "other/.hydra/config.yaml", "notes.txt",
+    ]  # fmt: skip
+    for name in files:
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    aside = set_aside(run)
+    assert aside == tmp_path / "run-earlier"
+    left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    assert left == {*files[-3:]}
+    assert {str(p.relative_to(aside)) for p in aside.rglob("*") if p.is_file()} == {*files[:-3]}
+    assert set_aside(run) is None
 
 
 def test_which_sweep_is_resumed(tmp_path: Path) -> None:

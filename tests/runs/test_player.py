@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
 import time
@@ -79,6 +80,21 @@ def test_what_browsers_play(films: dict[str, Path]) -> None:
     assert how == {"plain": "as it is", "matroska": "remux", "old": "encode", "web": "as it is"}
 
 
+def test_a_folder_may_have_a_name_that_is_no_text(films: dict[str, Path], tmp_path: Path) -> None:
+    """As from another system: bytes that are no UTF-8."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"this file system has no such names: {error}")
+    film = Path(shutil.copy(films["plain"], folder))
+    (video,) = data_of(write_page(tmp_path / "out", {"plain": film}, {"plain": EVENTS}, NAMES))[
+        "videos"
+    ]
+    assert video["src"] == "../caf%E9/plain.mp4"
+    assert video["path"] == "../caf\N{REPLACEMENT CHARACTER}/plain.mp4"
+
+
 def test_the_page_names_films_by_relative_paths(page: Path, films: dict[str, Path]) -> None:
     videos = {video["id"]: video for video in data_of(page)["videos"]}
     assert re.search(r"/my%20films%20%231\d*/plain.mp4$", videos["plain"]["src"])
@@ -115,6 +131,23 @@ def test_what_is_not_written_anew_is_the_same(
     for path in (film, tmp_path / "copy.mp4"):
         wave = np.concatenate(list(VideoReader(path).sound(16_000)))
         assert np.argmax(np.abs(wave) > 0.2) / 16_000 == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("on_its_side", [False, True])
+def test_pixels_that_are_no_squares_become_squares(on_its_side: bool, tmp_path: Path) -> None:
+    """As those of a DVD: a film that is written anew is as wide, or as high, as it is shown."""
+    film = write_clip(
+        tmp_path / "dvd.mp4", flash(0.5, size=(96, 96)), steady(1), aspect=Fraction(2)
+    )
+    if on_its_side:
+        turn(film)
+    info = probe(film)
+    assert info.pixel_aspect == 2
+    encode(film, tmp_path / "copy.mp4", info)
+    copy = probe(tmp_path / "copy.mp4")
+    assert (copy.width, copy.height, copy.pixel_aspect) == (
+        (48, 96, 1) if on_its_side else (192, 96, 1)
+    )
 
 
 def test_an_avi_file_is_written_anew(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_groups_that_the_model_takes_stay() -> None:
         ("model.heads=3", "model.dim: dim must be a multiple of heads"),
         ("model.drop_path=1", "model.drop_path: drop_path must be in [0, 1)"),
         ("model.assigner.ranges=[[4,0]]", "model.assigner.ranges: ranges must be pairs"),
+        ("model.assigner.ranges=[0,4]", "model.assigner.ranges: ranges must be pairs"),
         ("data.layout.fps=0", "data.layout: TimeGrid.fps must be positive"),
         ("data.generator.difficulty=nan", "synthetic data: difficulty must be a number"),
         ("data.crop_ratio=[0,2]", "data: crop_ratio must be in (0, 1]"),

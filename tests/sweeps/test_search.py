@@ -19,6 +19,7 @@ from loco.errors import SettingError
 from loco.runs.checkpoints import load_checkpoint
 from loco.sweeps.run_job import alone_in
 from loco.sweeps.search import (
+    STUDY,
     completed,
     done,
     importances,
@@ -144,6 +145,15 @@ def test_what_was_trained_is_not_trained_again(tmp_path: Path) -> None:
     study = open_study(tmp_path, 0, prune=True)
     assert len(done(study, tmp_path)) == 6
     assert len(completed(study)) == len(list(tmp_path.glob("trial-*"))) <= 2
+
+
+@pytest.mark.parametrize("name", ["p%20q", "lr?x=1", "a#b @:"])
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    """The study lies in it, not beside it."""
+    study = open_study(tmp_path / name, 2**32 + 1, prune=True)
+    study.ask().suggest_float("x", 0, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert [path.name for path in (tmp_path / name).iterdir()] == [STUDY]
 
 
 def test_secrets_stay_out_of_the_folder(tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def test_a_factor_of_a_layer_is_one_of_its_parameters_rate_alone() -> None:
     ]
 
 
+def test_a_shared_parameter_is_stepped_once() -> None:
+    tied = torch.nn.ModuleDict({"a": torch.nn.Linear(3, 3), "b": torch.nn.Linear(3, 3)})
+    tied["b"].weight = tied["a"].weight
+    groups = parameter_groups(tied, lr=0.1, weight_decay=0.0, lr_factors={})
+    assert sum(len(group["params"]) for group in groups) == 3
+
+
 def test_groups_without_parameters_are_left_out() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
     model[0].bias.requires_grad_(False)

@@ -310,6 +310,12 @@ def test_which_videos_are_meant(tmp_path: Path) -> None:
     assert list(find_videos(tmp_path)) == ["a", "b"]
     assert list(find_videos(tmp_path, recursive=True)) == ["a", "b", "c"]
     assert find_videos(tmp_path / "notes.pdf") == {"notes": tmp_path / "notes.pdf"}
+    other = tmp_path.with_name(f"{tmp_path.name}-other")
+    other.mkdir()
+    (other / "d.mp4").write_bytes(b"")
+    (inner / "linked").symlink_to(other)
+    (other / "back").symlink_to(tmp_path)  # round and round
+    assert list(find_videos(tmp_path, recursive=True)) == ["a", "b", "c", "d"]
     (tmp_path / "list.txt").write_text("inner/c.webm\n\na.mkv\n")
     assert list(find_videos(tmp_path / "list.txt")) == ["a", "c"]
     assert list(find_videos([tmp_path / "b.MP4", inner])) == ["b", "c"]

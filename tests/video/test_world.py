@@ -100,6 +100,25 @@ def test_films_of_another_seed_are_not_described_anew(tmp_path: Path) -> None:
     assert (tmp_path / "annotations.json").read_bytes() == noted
 
 
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_world_that_was_not_finished_knows_its_films(tmp_path: Path, noted: bool) -> None:
+    """Whoever goes on with another seed is told, also where nothing says what the films show."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_world(tmp_path, (2, 0, 0, 0), progress=stop)
+    if not noted:
+        (tmp_path / "sources.json").unlink()
+    with pytest.raises(ValueError, match=r"train_0000\.mp4: there already, and"):
+        make_world(tmp_path, (2, 0, 0, 0), seed=1)
+    assert not (tmp_path / "annotations.json").exists()
+    if noted:
+        make_world(tmp_path, (2, 0, 0, 0))
+        assert len(read_annotations(tmp_path / "annotations.json")) == 2
+
+
 def test_numbers_are_checked(tmp_path: Path) -> None:
     for counts, seed in (((1, 1), 0), ((0, 0, 0, 0), 0), ((1, 1, 1, -1), 0), ((1, 1, 1, 1), -1)):
         with pytest.raises(ValueError, match="expected the films of"):

@@ -72,7 +72,7 @@ def annotation_file(
 ) -> dict[str, Any]:
     """The events in UnAV-100's form, the videos divided among the subsets by chance.
 
-    No subset whose part is above 0 is left without a video, if there are three.
+    No subset whose part is above 0 is left without a video, if there are as many.
 
     Args:
         marks: of all videos.
@@ -103,9 +103,10 @@ def annotation_file(
     names = sorted(durations)
     order = np.random.default_rng(seed).permutation(len(names))
     first, second = (round(part * len(names)) for part in (parts[0], parts[0] + parts[1]))
-    if min(parts) > 0 and len(names) >= 3:  # of few videos each part gets one, too
-        second = min(max(second, 2), len(names) - 1)
-        first = min(max(first, 1), second - 1)
+    wanted = [int(part > 0) for part in parts]
+    if len(names) >= sum(wanted):  # of few videos each part gets one, too
+        second = min(max(second, sum(wanted[:2])), len(names) - wanted[2])
+        first = min(max(first, wanted[0]), second - wanted[1])
     subsets = {
         names[video]: "train" if place < first else "validation" if place < second else "test"
         for place, video in enumerate(order)

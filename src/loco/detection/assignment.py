@@ -107,7 +107,8 @@ class RangeAssigner:
 
     def __post_init__(self) -> None:
         for pair in self.ranges or ():
-            numbers = len(pair) == 2 and all(isinstance(x, int | float) for x in pair)
+            numbers = isinstance(pair, Sequence) and len(pair) == 2
+            numbers = numbers and all(isinstance(x, int | float) for x in pair)
             if not numbers or not 0 <= pair[0] <= pair[1]:
                 raise ValueError(f"ranges must be pairs 0 ≤ low ≤ high in steps, got {pair}")
 

@@ -28,8 +28,8 @@ class EarlyFusion(nn.Module):
     ) -> None:
         super().__init__()
         channels = (visual_channels, audio_channels)
-        if streams is not None and len(streams) != 2:
-            raise ValueError(f"streams must be two numbers of channels, got {list(streams)}")
+        if streams is not None and not (isinstance(streams, Sequence) and len(streams) == 2):
+            raise ValueError(f"streams must be two numbers of channels, got {streams}")
         for name, count in zip(("visual_channels", "audio_channels"), channels, strict=True):
             check_number(name, count, 1, whole=True)
         for width in streams or ():

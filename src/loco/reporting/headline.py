@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from loco.reporting.figures.training import best_epoch
 from loco.runs.folders import UNNAMED, split_override
 from loco.runs.job_status import starts
@@ -71,7 +73,7 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
     last = noted[-1] if noted else {}
     facts: dict[str, str] = {"mAP (%)": percent(run.metrics.get("mAP"), 2)}
     if not run.evaluated and (best := best_epoch(run.curves)) is not None:
-        count = round(run.curves["val/mAP"].epochs[-1]) + 1
+        count = round(np.nanmax(run.curves["val/mAP"].epochs)) + 1
         facts["best epoch"] = f"{best} of {count}"
     facts["checkpoint"] = str(last.get("checkpoint") or "")
     facts["began"] = str(last.get("began") or "").replace("T", " ")[:16]

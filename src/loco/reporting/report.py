@@ -255,6 +255,8 @@ class _Report:
             self.missing.append(f"No {left_out(module)[0]}.")
             return {}
         dataset, keys = self._samples(shown)
+        if not keys:
+            return {}  # their features are gone
         batches = [dataset[keys[i : i + 8]] for i in range(0, len(keys), 8)]
         seen = {space: similarities(module, batches, space) for space in spaces(module)}
         if not all(np.isfinite(v.matrix).all() for of_space in seen.values() for v in of_space):

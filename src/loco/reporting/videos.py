@@ -18,6 +18,7 @@ from loco.reporting.figures.style import SEQUENTIAL
 from loco.reporting.inspection import SPACE_NAMES, Space, VideoSimilarity
 from loco.reporting.page import png_uri
 from loco.runs.results import evaluation_columns
+from loco.runs.text import shown as printable
 from loco.structures import Events
 from loco.video.sources import ENDINGS
 
@@ -102,7 +103,7 @@ def _relative(film: Path | None, page: Path) -> dict[str, str] | None:
     if film is None:
         return None
     path = os.path.relpath(film.absolute(), page.absolute().parent).replace(os.sep, "/")
-    return {"path": path, "src": quote(path)}
+    return {"path": printable(path), "src": quote(os.fsencode(path))}
 
 
 def _matrices(

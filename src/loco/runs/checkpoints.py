@@ -191,8 +191,7 @@ def load_tested(
 
     The best checkpoint, else the last one, else the one that was resumed from, else what stands in
     the module. A checkpoint's are averaged ones where the training averages, and so are the
-    module's by then. They are loaded here and not by the trainer: with its averaging callback at
-    hand it would test the weights of the last step.
+    module's by then.
     """
     best = next((c for c in callbacks if isinstance(c, BestCheckpoint)), None)
     last = next((c for c in callbacks if isinstance(c, LastCheckpoint)), None)

@@ -26,6 +26,7 @@ from loco.runs.checkpoints import (
 )
 from loco.runs.command.named_files import checkpoint_paths, find_checkpoint
 from loco.runs.entry import naming_settings
+from loco.runs.folders import refuse_training
 from loco.runs.paired import same_events
 from loco.runs.provenance import noting
 from loco.runs.results import (
@@ -75,6 +76,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     output = Path(config.output_dir)
     names = _names(files)
     several = len(files) > 1
+    for name in names:
+        refuse_training(output / name if several else output)
     found: dict[str, Tested] = {}
     incomplete = []
     for name, file in zip(names, files, strict=True):

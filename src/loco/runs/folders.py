@@ -21,7 +21,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from loco.errors import LocoError
+from loco.errors import LocoError, OutputError
 from loco.files import write_text
 from loco.runs.command.torchrun import agreed
 
@@ -98,6 +98,25 @@ RUN = (
     "report.html", "checkpoints", "logs",
 )  # fmt: skip
 """What a run leaves in its folder, the first of it only once it is finished."""
+_WITH_IT = (".hydra", "failed.txt", "processes.log")
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether there is what another run would mix with."""
+    return any((folder / name).exists() for name in ("metrics.json", "checkpoints"))
+
+
+def refuse_training(folder: Path, setting: str = "output_dir") -> None:
+    """See that what only reads a training does not write over what it left.
+
+    Raises:
+        OutputError: the folder is that of one.
+    """
+    if (folder / "checkpoints").exists():
+        raise OutputError(
+            f"{setting}={folder}: a training is there, whose results would be written over; "
+            "give another folder"
+        )
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -106,9 +125,14 @@ def set_aside(folder: Path) -> Path | None:
     Returns:
         the new folder; None where there was no run.
     """
-    held = [folder / name for name in (*RUN, ".hydra") if (folder / name).exists()]
-    if not {path.name for path in held} & {"metrics.json", "checkpoints"}:
+    if not holds_run(folder):
         return None
+    held = [folder / name for name in (*RUN, *_WITH_IT) if (folder / name).exists()]
+    # the folders of its tasks; what has notes of its own is another run
+    held += [
+        path for path in folder.iterdir()
+        if path.is_dir() and path not in held and holds_run(path) and not (path / ".hydra").exists()
+    ]  # fmt: skip
     aside = make_unique(folder.absolute().with_name(f"{folder.absolute().name}-earlier"))
     for path in held:
         path.rename(aside / path.name)

@@ -19,7 +19,7 @@ from loco.errors import VideoError
 from loco.files import write_text
 from loco.runs.export import Cue, cues
 from loco.runs.pages import render, script_json
-from loco.runs.text import one_line
+from loco.runs.text import one_line, shown
 from loco.structures import Events
 from loco.video.container import probe
 from loco.video.playable import encode, how_to_play, remux
@@ -53,7 +53,8 @@ def write_page(
         path = os.path.relpath(file.absolute(), folder.absolute())
         scores = sorted((cue.score or 0.0 for cue in cues(events, class_names)), reverse=True)
         videos.append({
-            "id": video_id, "src": quote(path.replace(os.sep, "/")), "path": path, "note": note,
+            "id": video_id, "src": quote(os.fsencode(path.replace(os.sep, "/"))),
+            "path": shown(path), "note": note,
             "events": [list(cue) for cue in cues(events, class_names)],
             "least": scores[SHOWN - 1] if len(scores) >= SHOWN else 0.0,
         })  # fmt: skip

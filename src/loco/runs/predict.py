@@ -16,6 +16,7 @@ from loco.runs.checkpoints import check_fits, find_checkpoint, load_module
 from loco.runs.entry import naming_settings, unknown_argument
 from loco.runs.export import FILM_FORMATS, above, check_formats, write_predictions
 from loco.runs.extract import check_on_damage, extract_for_checkpoint, videos_of_config
+from loco.runs.folders import refuse_training
 from loco.runs.player import write_captioned, write_page
 from loco.runs.processes import num_processes
 from loco.runs.provenance import noting
@@ -51,6 +52,7 @@ def predict(config: DictConfig) -> dict[str, Events]:
         raise SettingError("videos and data.root: expected one of them, got both")
     elif num_processes(config) > 1:
         raise SettingError("videos=…: expected trainer.devices=1 (or loco extract first)")
+    refuse_training(Path(config.output_dir))
     file = find_checkpoint(config.ckpt_path, best=True)
     log.info("predicting with %s", file)
     trust = names_in(config.trust)

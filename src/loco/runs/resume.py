@@ -151,7 +151,9 @@ def _usable(texts: Any, parser: OverridesParser) -> tuple[list[Override], dict[s
             refused[str(text)] = "a folder to write to"
         elif re.search(r"\$\{[^}]*:", str(text)):
             refused[str(text)] = "calls a resolver"
-        elif any(map(is_secret, keys)) or HIDDEN in str(text):
+        elif HIDDEN in str(text) or (
+            any(map(is_secret, keys)) and not isinstance(override.value(), bool | int | float)
+        ):
             refused[str(text)] = "a secret"
         else:
             usable.append(override)

@@ -30,7 +30,7 @@ from loco.runs.cost import training_cost
 from loco.runs.decoding_choice import check_choice, choose_decoding
 from loco.runs.entry import naming_settings
 from loco.runs.folders import requeued, set_aside
-from loco.runs.job_status import settings_hash
+from loco.runs.job_status import FAILED, settings_hash
 from loco.runs.logs import build_loggers, closing_wandb, continue_log
 from loco.runs.part_checks import check_parts
 from loco.runs.provenance import noting
@@ -186,6 +186,7 @@ def begin_folder(given: DictConfig, config: DictConfig, resume: Path | None) -> 
     own = resume is not None and output.resolve() in resume.resolve().parents
     if not (own or requeued() or in_sweep()) and (earlier := set_aside(output)):
         log.warning("%s held another run, which is %s now", output, earlier)
+    (output / FAILED).unlink(missing_ok=True)  # of a sweep's job that is gone on with by itself
     keep_hydra_notes(given, begins=True)
     write_config(output, plain_config(config))
 

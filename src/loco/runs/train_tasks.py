@@ -73,6 +73,11 @@ def train(config: DictConfig) -> dict[str, float]:
     check_parts(config)
     if config.get("decoding_choice"):
         raise SettingError("decoding_choice: several tasks have a decoding each, none is chosen")
+    if config.trainer.get("overfit_batches"):
+        raise SettingError(
+            "trainer.overfit_batches (debug=overfit): a training of several tasks draws a task for "
+            "each step and cannot repeat batches; overfit one task alone"
+        )
     given, config = config, only_used_groups(absolute_paths(config))
     output = Path(config.output_dir)
     resume, start = where_from(config, output)

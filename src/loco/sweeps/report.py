@@ -192,7 +192,8 @@ def _jobs(table: Table, folder: Path) -> list[dict[str, Any]]:
             report = job.folder / "report.html"
             link = None
             if report.is_file():
-                link = quote(Path(os.path.relpath(report.resolve(), folder.resolve())).as_posix())
+                place = Path(os.path.relpath(report.resolve(), folder.resolve())).as_posix()
+                link = quote(os.fsencode(place))
             value = job.result(column.result) * column.scale
             score = "–" if math.isnan(value) else f"{value:.{column.digits}f}"
             lines.append(

@@ -17,6 +17,7 @@ from typing import Any
 
 import lightning
 import optuna
+import sqlalchemy
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -99,7 +100,8 @@ def open_study(folder: Path, seed: int, prune: bool) -> optuna.Study:
     """
     folder.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = f"sqlite:///{(folder / STUDY).absolute()}"
+    place = sqlalchemy.URL.create("sqlite", database=str((folder / STUDY).absolute()))
+    storage = place.render_as_string()  # what its signs mean in an address is quoted
     pruner: Any = optuna.pruners.NopPruner()
     if prune:
         pruner = optuna.pruners.MedianPruner(WARM_TRIALS, WARM_EPOCHS)
@@ -107,7 +109,7 @@ def open_study(folder: Path, seed: int, prune: bool) -> optuna.Study:
         study_name="loco", storage=storage, direction="maximize", load_if_exists=True, pruner=pruner
     )
     # another seed at each start: the same one would draw again what it has drawn
-    study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials))
+    study.sampler = optuna.samplers.TPESampler(seed=(seed + len(study.trials)) % 2**32)
     for trial in study.get_trials(states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params, user_attrs={STOPPED: trial.number})

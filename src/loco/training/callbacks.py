@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -64,6 +65,13 @@ class WeightEMA(WeightAveraging):
             return averaged.lerp(current, 1 - min(decay, warm))
 
         super().__init__(avg_fn=average)
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on with the training; a test has the averaged weights already."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -9,8 +9,8 @@ Among the rest `normalizer` is what a batch's losses were divided by: its weight
 the batches of a split, which are otherwise weighted by their videos. So are the losses that the
 detector names in `losses_by_video`.
 
-A part of it that changes over a training has `schedule(progress)`, and hears before each step how
-much of it is done.
+A part of it that changes over a training has `schedule(progress)`, and hears before each step, and
+each validation, how much of it is done.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.trainer.states import TrainerFn
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
@@ -102,6 +103,9 @@ class LocalizationModule(lightning.LightningModule):
             self._epoch.clear()  # later ones go on with what a checkpoint brought along
         key = (self.seed, self.current_epoch, batch_idx, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        self._tell_progress()
+
+    def _tell_progress(self) -> None:
         if self._total_steps is not None:
             progress = min(self.trainer.global_step / max(self._total_steps, 1), 1.0)
             for part in self.detector.modules():
@@ -145,11 +149,13 @@ class LocalizationModule(lightning.LightningModule):
         checkpoint["epoch_sums"] = self._epoch.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from there; without the moving average, from the weights that were trained."""
+        """Go on from there; a training without the average from the weights that were trained."""
         self._epoch.load_state_dict(checkpoint.get("epoch_sums", {}))
-        callbacks = [] if self._trainer is None else self.trainer.callbacks  # type: ignore[attr-defined]
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         averages = any(isinstance(callback, WeightAveraging) for callback in callbacks)
-        if "current_model_state" in checkpoint and callbacks and not averages:
+        if "current_model_state" in checkpoint and not averages:
             checkpoint["state_dict"] = checkpoint["current_model_state"]
 
     def _learning_rate(self) -> float:
@@ -245,6 +251,7 @@ class LocalizationModule(lightning.LightningModule):
             self.train(training)
 
     def on_validation_epoch_start(self) -> None:
+        self._tell_progress()  # also where a resumed run begins with it
         self._validation.clear()
         self.metric.reset()
 

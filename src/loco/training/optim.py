@@ -61,10 +61,12 @@ def parameter_groups(
     aside = tuple(
         f"{name}." for name, part in modules.items() if getattr(part, "clip_apart", False)
     )
+    seen: set[torch.nn.Parameter] = set()
     for owner_name, owner in modules.items():
         apart = f"{owner_name}.".startswith(aside)
         for name, parameter in owner.named_parameters(owner_name, recurse=False):
-            if parameter.requires_grad:
+            if parameter.requires_grad and parameter not in seen:
+                seen.add(parameter)  # two modules may share it: the first one names it
                 parts = name.split(".")
                 factor = next((part for part in reversed(parts) if part in lr_factors), None)
                 unused.discard(factor or "")

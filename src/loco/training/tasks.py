@@ -48,6 +48,7 @@ class MultiTaskModule(LocalizationModule):
         return total
 
     def on_validation_epoch_start(self) -> None:
+        self._tell_progress()
         self._validation.clear()
         for metric in self._metrics().values():
             metric.reset()

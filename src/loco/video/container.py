@@ -26,6 +26,7 @@ class VideoInfo:
         codec: of the pictures, such as "h264".
         sound_codec: such as "aac"; None where there is no sound.
         format: names of the container's format, such as "mov,mp4,m4a,3gp,3g2,mj2".
+        pixel_aspect: how much wider than high a stored pixel is shown.
     """
 
     duration: float | None
@@ -35,6 +36,7 @@ class VideoInfo:
     codec: str
     sound_codec: str | None
     format: str
+    pixel_aspect: float = 1.0
 
 
 def import_av() -> Any:
@@ -94,6 +96,7 @@ def probe(path: str | Path) -> VideoInfo:
             None if length is None else float(length), float(rate) if rate else None,
             pictures.codec_context.width, pictures.codec_context.height,
             pictures.codec_context.name, sound and sound.codec_context.name, container.format.name,
+            float(pictures.sample_aspect_ratio or 1),
         )  # fmt: skip
 
 

@@ -133,7 +133,8 @@ def _encode(path: Path, target: Path, info: VideoInfo, decorate: Decorate | None
             sound = _Sound(copy, VideoReader(path, on_damage="keep").sound(RATE))
         for number, picture in enumerate(reader.pictures(float(rate))):
             if number == 0:
-                film.height, film.width = _size(*picture.shown_size)
+                aspect = 1 / info.pixel_aspect if picture.turned else info.pixel_aspect
+                film.height, film.width = _size(*picture.shown_size, aspect)
                 film.pix_fmt = "yuv420p"
             pixels = picture.rgb(film.height, film.width)
             if decorate is not None:
@@ -175,7 +176,7 @@ class _Sound:
         self._copy.mux(self._track.encode())
 
 
-def _size(height: int, width: int) -> tuple[int, int]:
-    """Even numbers, as H.264 wants them."""
+def _size(height: int, width: int, aspect: float = 1.0) -> tuple[int, int]:
+    """Even numbers, as H.264 wants them, of square pixels where those of the film are `aspect`."""
     scale = min(1.0, HEIGHT / height)
-    return tuple(max(2, 2 * round(scale * side / 2)) for side in (height, width))  # type: ignore[return-value]
+    return tuple(max(2, 2 * round(scale * side / 2)) for side in (height, aspect * width))  # type: ignore[return-value]

@@ -50,10 +50,15 @@ class Picture:
         self._converted: dict[tuple[int, int], np.ndarray] = {}
 
     @property
+    def turned(self) -> bool:
+        """Whether it is shown on its side, its stored height across."""
+        return round(self._frame.rotation / 90) % 2 == 1
+
+    @property
     def shown_size(self) -> tuple[int, int]:
-        """(height, width) as players show it, before any scaling."""
+        """(height, width) in pixels as players turn it, before any scaling."""
         size = (self._frame.height, self._frame.width)
-        return size if round(self._frame.rotation / 90) % 2 == 0 else size[::-1]
+        return size[::-1] if self.turned else size
 
     def rgb(self, height: int, width: int) -> np.ndarray:
         """(height, width, 3) uint8 of the whole picture, turned as players turn it."""

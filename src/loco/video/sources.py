@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from loco.errors import VideoError
@@ -70,9 +71,30 @@ def _refuse_address(text: str, where: str = "") -> None:
         )
 
 
+def _within(path: Path) -> Iterator[Path]:
+    """What lies in a folder and those in it, linked ones too, each folder once.
+
+    Raises:
+        VideoError: one of them cannot be read.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def refuse(error: OSError) -> None:
+        raise VideoError(f"{error.filename}: cannot be read ({error.strerror})")
+
+    for folder, inner, names in os.walk(path, followlinks=True, onerror=refuse):
+        held = Path(folder).stat()
+        if (held.st_dev, held.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((held.st_dev, held.st_ino))
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        yield from (Path(folder) / name for name in sorted(names))
+
+
 def _files(path: Path, recursive: bool) -> Iterable[Path]:
     if path.is_dir():
-        inside = [p for p in (path.rglob("*") if recursive else path.iterdir()) if p.is_file()]
+        inside = [p for p in (_within(path) if recursive else path.iterdir()) if p.is_file()]
         hidden = [
             p for p in inside if any(part.startswith(".") for part in p.relative_to(path).parts)
         ]

@@ -196,6 +196,10 @@ def test_published_size(
         {"neighbours": -1},
         {"num_levels": 0},
         {"stitch": SelfStitch(gap=60)},
+        {
+            "length": 64,
+            "stitch": SelfStitch(short=0.5, gap=31),
+        },  # leaves one frame, which has no scale
     ],
 )
 def test_wrong_sizes_are_told(wrong: dict[str, object]) -> None:

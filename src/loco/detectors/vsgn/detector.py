@@ -102,9 +102,9 @@ class VSGN(nn.Module):
                 f"length must be a multiple of the last stride {coarsest}, got {length}"
             )
         self.stitch = SelfStitch() if stitch is None else stitch
-        if (1 - self.stitch.short) * length < self.stitch.gap + 1:
+        if (1 - self.stitch.short) * length < self.stitch.gap + 2:
             raise ValueError(
-                f"a gap of {self.stitch.gap} leaves no frame of {length} for a magnified copy"
+                f"a gap of {self.stitch.gap} leaves no two frames of {length} for a magnified copy"
             )
         self.criterion = BoxLoss() if criterion is None else criterion
         self.decoding = BoxDecoding() if decoding is None else decoding

@@ -35,7 +35,8 @@ LOSSES = {
 def best_epoch(log: Mapping[str, Curve]) -> int | None:
     """The epoch of the best validation mAP, counted from 1; the first of several, None for none."""
     place = _best(log)
-    return None if place is None else round(log["val/mAP"].epochs[place]) + 1
+    epoch = np.nan if place is None else log["val/mAP"].epochs[place]
+    return None if np.isnan(epoch) else round(epoch) + 1
 
 
 def _best(log: Mapping[str, Curve]) -> int | None:
@@ -55,7 +56,8 @@ def _mark_best(axes: Axes, log: Mapping[str, Curve], by_epoch: bool = False) -> 
     axes.vlines(
         x, 0, 1, transform=axes.get_xaxis_transform(), color=SOFT, linestyle=":", linewidth=1.2
     )
-    axes.set_xlabel(f"{axes.get_xlabel()} (dotted: the end of the best epoch, {best_epoch(log)})")
+    number = "" if best_epoch(log) is None else f", {best_epoch(log)}"
+    axes.set_xlabel(f"{axes.get_xlabel()} (dotted: the end of the best epoch{number})")
 
 
 def _whole_numbers(axes: Axes, from_zero: bool = True) -> None:

@@ -12,6 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from loco.files import write_text
 from loco.runs.command.quoting import HIDDEN, plain_without_secrets, secret_values
 
+SHORTEST = 6
+"""Letters that a secret has to be looked for everywhere: a shorter one is in other words."""
+
 
 def keep_hydra_notes(config: DictConfig, begins: bool = False) -> None:
     """Put Hydra's notes of the command into the run's folder, if it is another one than Hydra's.
@@ -38,8 +41,9 @@ def keep_hydra_notes(config: DictConfig, begins: bool = False) -> None:
             continue
         noted = OmegaConf.to_container(note, resolve=False)
         text = OmegaConf.to_yaml(OmegaConf.create(plain_without_secrets(noted)))
-        for value in filter(None, secrets):  # also in what Hydra makes of them, as names of folders
-            text = text.replace(value, HIDDEN)
+        for value in secrets:  # also in what Hydra makes of them, as names of folders
+            if len(value) >= SHORTEST:
+                text = text.replace(value, HIDDEN)
         for folder in (source, target) if begins or not occupied else (source,):
             write_text(folder / name, text, shared=True)
 

@@ -9,7 +9,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from loco.errors import AnnotationError, CheckpointError, FeatureError, SettingError, VideoError
+from loco.errors import (
+    AnnotationError,
+    CheckpointError,
+    FeatureError,
+    OutputError,
+    SettingError,
+    VideoError,
+)
+from loco.runs.folders import holds_run, refuse_training, requeued
 
 
 def find_checkpoint(path: str | Path, best: bool = False, setting: str = "ckpt_path") -> Path:
@@ -73,8 +81,11 @@ def check_named_files(config: DictConfig) -> None:
     for key in wanted if reading else ():
         if OmegaConf.is_missing(config, key):
             raise SettingError(f"{key}=… is needed; --help says more")
-    for path in checkpoint_paths(_value(config, "ckpt_path")):
+    files = [
         find_checkpoint(path, best=reading)
+        for path in checkpoint_paths(_value(config, "ckpt_path"))
+    ]
+    _check_run_folder(config, reading, files)
     init_from = _value(config, "init_from")
     # who goes on has begun with it already
     if init_from is not None and not _value(config, "ckpt_path"):
@@ -92,6 +103,27 @@ def check_named_files(config: DictConfig) -> None:
         raise AnnotationError(f"{annotations}: expected an annotation file, there is none")
     if isinstance(films, str) and not Path(films).exists():
         raise VideoError(f"videos={films}: expected a video, a folder or a list, there is none")
+
+
+def _check_run_folder(config: DictConfig, reading: bool, files: list[Path]) -> None:
+    """Refuse a `hydra.run.dir` that holds another run: Hydra writes its notes there at once.
+
+    Raises:
+        OutputError: it does.
+    """
+    given = str(OmegaConf.to_container(config.hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
+    if "${" in given or requeued():  # a new one, or its own
+        return
+    folder = Path(given)
+    if reading:
+        refuse_training(folder, "hydra.run.dir")
+    elif holds_run(folder) and not any(
+        folder.resolve() in file.resolve().parents for file in files
+    ):
+        raise OutputError(
+            f"hydra.run.dir={folder}: another run is there; give a new folder, or "
+            f"output_dir={folder}, which moves it aside"
+        )
 
 
 def checkpoint_paths(given: Any) -> list[str]:

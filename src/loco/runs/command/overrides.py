@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 from loco.errors import SettingError
 
@@ -18,7 +19,9 @@ ESCAPED, BACKSLASH = re.compile(r"(?<!\\)="), r"\\="
 
 
 def readable_words(words: Sequence[str]) -> list[str]:
-    """The same words, paths quoted as Hydra wants them.
+    """The same words, paths quoted as Hydra wants them; `~` at their beginning is the home.
+
+    A shell knows that of `output_dir=~/x`, and not of `data.root=~/x`.
 
     Raises:
         SettingError: Hydra cannot read one; says how to quote it.
@@ -38,6 +41,9 @@ def readable_words(words: Sequence[str]) -> list[str]:
     made = []
     for before, word in pairwise(["", *words]):
         key, _, value = word.partition("=")
+        if key.lstrip("+") in PATHS and value.startswith("~/"):
+            value = f"{Path.home()}{value[1:]}"
+            word = f"{key}={value}"
         if word.startswith("-") or before.startswith("--") or not value or is_read(word):
             made.append(word)
             continue

@@ -14,6 +14,8 @@ _SECRET = re.compile(
     r"(api_?key|access_?key|token|secret|passw(or)?d|credentials?)$", re.IGNORECASE
 )
 _INSIDE = re.compile(r"([\w.]+)['\"]?\s*:\s*('[^']*'|\"[^\"]*\"|[^,{}\[\]]+)")
+_NO_SECRET = re.compile(r"true|false|null|[+-]?[\d.]{1,5}(e[+-]?\d+)?", re.IGNORECASE)
+"""Values of settings such as `model.num_token=4`, whose names end as those of secrets do."""
 _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
 
 
@@ -40,7 +42,8 @@ def is_secret(key: str) -> bool:
 def secret_values(words: Iterable[str]) -> list[str]:
     """What overrides give to keys that are named as secrets, also to those in braces."""
     pairs = [pair for word in words for pair in (word.partition("=")[::2], *_INSIDE.findall(word))]
-    return [value.strip().strip("'\"") for key, value in pairs if value and is_secret(key)]
+    values = [value.strip().strip("'\"") for key, value in pairs if is_secret(key)]
+    return [value for value in values if value and not _NO_SECRET.fullmatch(value)]
 
 
 def without_secrets(words: Iterable[str]) -> list[str]:

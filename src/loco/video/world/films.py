@@ -96,7 +96,7 @@ def make_world(
     todo = {path: scene for path, scene in jobs.items() if not path.is_file()}
     written = {name: [asdict(source) for source in scene.sources]
                for (_, name), scene in scenes.items()}  # fmt: skip
-    _check_same_films(root, jobs.keys() - todo.keys(), written)
+    _note_sources(root, jobs.keys() - todo.keys(), written)
     if workers == 1:
         for path, scene in todo.items():
             write_film(path, scene)
@@ -115,24 +115,30 @@ def make_world(
         name: _annotation(split, scene, labels) for name, (split, scene) in annotated.items()
     }
     _write(root / "annotations.json", {"database": database})
-    _write(root / "sources.json", written)
     events = sum(source.is_event for source in sources)
     return {"events": events, "misleading": len(sources) - events}
 
 
-def _check_same_films(root: Path, there: Collection[Path], wanted: dict[str, Any]) -> None:
-    """Refuse to annotate films with what others show."""
+def _note_sources(root: Path, there: Collection[Path], wanted: dict[str, Any]) -> None:
+    """Write what the films show, before the first of them: who goes on must know.
+
+    Raises:
+        ValueError: films that are there show something else, or nobody knows what.
+    """
     file = root / "sources.json"
-    if not there or not file.is_file():
-        return
-    noted = json.loads(file.read_text(encoding="utf-8"))
+    noted = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     wanted = json.loads(json.dumps(wanted))
     for path in sorted(there):
-        if path.stem in noted and noted[path.stem] != wanted[path.stem]:
+        if path.stem not in noted:
+            raise ValueError(
+                f"{path}: there already, and {file} does not say what it shows; remove it"
+            )
+        if noted[path.stem] != wanted[path.stem]:
             raise ValueError(
                 f"{path}: there already, and shows something else: the films here are of another "
                 "seed; give that one, or another folder"
             )
+    _write(file, noted | wanted)
 
 
 def _annotation(split: str, scene: Scene, labels: list[int]) -> dict[str, Any]:
