@@ -111,6 +111,8 @@ def _check_run_folder(config: DictConfig, reading: bool, files: list[Path]) -> N
     Raises:
         OutputError: it does.
     """
+    if "hydra" not in config:  # composed by a program, not for a command
+        return
     given = str(OmegaConf.to_container(config.hydra.run, resolve=False)["dir"])  # type: ignore[index, call-overload]
     if "${" in given or requeued():  # a new one, or its own
         return
