@@ -1,17 +1,19 @@
-"""Files are replaced whole or not at all, what cannot be written is told in a line; CSV cells; the
-look at a large file by which another one is told from it.
+"""Files are replaced whole or not at all, what cannot be written or read is told in a line; CSV
+cells; the look at a large file by which another one is told from it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from loco.errors import OutputError
+from loco.errors import LocoError, OutputError
 
 MAX_NAME_BYTES = 250
 """Of a file's name: file systems allow 255, of which an unfinished one's ending takes five."""
@@ -50,6 +52,45 @@ def write_text(path: str | Path, text: str, shared: bool = False) -> None:
     """Write UTF-8, see `replacing`."""
     with replacing(path, shared) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path, error_of: type[LocoError] = LocoError) -> Any:
+    """What a file holds that the suite wrote itself (`loco.data.checked_json`: that people did).
+
+    Args:
+        path: of the file.
+        error_of: what is raised.
+
+    Raises:
+        LocoError: it is not there, cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise error_of(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError) as error:
+        raise error_of(f"{path}: expected JSON, got: {error}") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """A file of YAML as a `DictConfig` or a `ListConfig`, with its interpolations as they stand.
+
+    Raises:
+        LocoError: it cannot be read, or holds neither.
+    """
+    import yaml  # here: `--help` needs neither
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.load(path)
+    except OSError as error:
+        raise LocoError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (
+        ValueError, AssertionError, RecursionError, yaml.YAMLError, OmegaConfBaseException,
+    ) as error:  # fmt: skip
+        reason = " ".join(str(error).split()) or "expected settings or a list"
+        raise LocoError(f"{path}: cannot be read: {reason}") from None
 
 
 def sampled_sha256(path: str | Path) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loco.errors import FeatureError
-from loco.files import write_text
+from loco.files import read_json, write_text
 
 FILE = "extraction.json"
 
@@ -111,17 +112,9 @@ def read_extraction(root: str | Path) -> Extraction | None:
         FeatureError: the file cannot be read.
     """
     path = Path(root) / FILE
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(path):
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FeatureError(f"{path}: cannot be read: {error}") from None
-    try:
-        plain = json.loads(text)
-    except ValueError as error:
-        raise FeatureError(f"{path}: expected JSON: {error}") from None
-    return Extraction.from_plain(plain, path)
+    return Extraction.from_plain(read_json(path, FeatureError), path)
 
 
 def write_extraction(root: str | Path, record: Extraction) -> None:

@@ -59,7 +59,7 @@ def read_marks(path: Path) -> list[Mark]:
     ) as error:  # fmt: skip
         kind = type(error).__name__
         raise AnnotationError(f"{path}: not of the form of its kind ({kind}: {error})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: {error}") from None
     return marks
 

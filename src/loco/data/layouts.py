@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from loco.data.features import FeatureLayout
 from loco.errors import LocoError
+from loco.files import read_yaml
 
 
 def read_layout(folder: Path, name: str) -> FeatureLayout:
@@ -26,7 +25,7 @@ def read_layout(folder: Path, name: str) -> FeatureLayout:
     known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml") if file.stem != "base"))
     if not path.is_file():
         raise LocoError(f"no layout {name!r}; there are: {known}")
-    config: Any = OmegaConf.load(path)
+    config = read_yaml(path)
     if "layout" not in config:  # nor one that is missing
         raise LocoError(f"{path} has no layout; there are: {known}")
     layout = instantiate(config.layout)

@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError, OutputError
-from loco.files import write_text
+from loco.files import read_json, write_text
 from loco.runs.command.torchrun import agreed
 
 SWEEP_FILE = "sweep.json"
@@ -185,8 +185,8 @@ def write_sweep(
 def read_sweep(folder: Path) -> dict[str, Any] | None:
     """What `write_sweep` noted; None where there is nothing."""
     try:
-        record = json.loads((folder / SWEEP_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(folder / SWEEP_FILE)
+    except LocoError:
         return None
     return record if isinstance(record, dict) and {"began", "overrides"} <= set(record) else None
 

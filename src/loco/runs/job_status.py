@@ -12,8 +12,9 @@ from typing import Any, Literal
 from omegaconf import MissingMandatoryValue, OmegaConf
 
 from loco.errors import LocoError
+from loco.files import read_json, read_yaml
 from loco.runs.folders import UNNAMED, split_override
-from loco.runs.settings import absolute_paths, flat, load_yaml, read_config
+from loco.runs.settings import absolute_paths, flat, read_config
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,8 @@ def settings_hash(config: Any) -> str:
 def starts(folder: Path) -> list[dict[str, Any]]:
     """All starts that a run's folder notes, none where it has no such file or a damaged one."""
     try:
-        found = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found = read_json(folder / PROVENANCE)["starts"]
+    except (LocoError, KeyError, TypeError):
         return []
     return [start for start in found if isinstance(start, dict)] if isinstance(found, list) else []
 
@@ -107,12 +108,12 @@ def failure(folder: Path) -> str:
 
 def _number(folder: Path) -> int:
     try:
-        return int(load_yaml(folder / ".hydra" / "hydra.yaml").hydra.job.num)
+        return int(read_yaml(folder / ".hydra" / "hydra.yaml").hydra.job.num)
     except (LocoError, AttributeError, TypeError, ValueError, MissingMandatoryValue):
         return sys.maxsize  # a single run has none
 
 
 def overrides_of(folder: Path) -> dict[str, str]:
     """The overrides of a job, by key."""
-    texts = OmegaConf.to_container(load_yaml(folder / ".hydra" / "overrides.yaml"))
+    texts = OmegaConf.to_container(read_yaml(folder / ".hydra" / "overrides.yaml"))
     return dict(split_override(str(text)) for text in texts or ())

@@ -18,9 +18,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from loco.errors import CheckpointError, LocoError
+from loco.files import read_yaml
 from loco.runs.command.named_files import find_checkpoint
 from loco.runs.command.quoting import HIDDEN, is_secret, quoted_value, without_secrets
-from loco.runs.settings import load_yaml
 
 # where a run writes, and what is done besides going on
 _OWN = {"ckpt_path", "output_dir", "resume_sweep", "reuse", "task", "csv_log"}
@@ -121,7 +121,7 @@ def _listed(words: Sequence[str]) -> str:
 def _read(path: Path, otherwise: Any = None) -> Any:
     """The plain values of a YAML file, unresolved."""
     try:
-        return OmegaConf.to_container(load_yaml(path), resolve=False)
+        return OmegaConf.to_container(read_yaml(path), resolve=False)
     except LocoError as error:
         if otherwise is not None:
             return otherwise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -17,12 +16,13 @@ from loco.data.annotations import Annotations, Video, read_annotations
 from loco.data.datamodule import AVDataModule
 from loco.errors import AnnotationError, LocoError
 from loco.evaluation.bootstrap import WeightedMAP
+from loco.files import read_yaml
 from loco.runs.checkpoints import load_module
 from loco.runs.command.quoting import without_secrets
 from loco.runs.logs import Curve, read_log
 from loco.runs.predictions import read_predictions
-from loco.runs.results import detailed_metrics, evaluation_columns
-from loco.runs.settings import load_yaml, read_config, reading_data, refuse_former
+from loco.runs.results import TABLE_COLUMNS, detailed_metrics, evaluation_columns, read_metrics
+from loco.runs.settings import read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
 from loco.structures import Events
 from loco.training.module import LocalizationModule
@@ -68,7 +68,7 @@ class RunFolder:
         noted = self.path / ".hydra" / "overrides.yaml"
         if not noted.is_file():
             return []
-        words = OmegaConf.to_container(load_yaml(noted))
+        words = OmegaConf.to_container(read_yaml(noted))
         return without_secrets(map(str, words))  # type: ignore[arg-type]
 
     @cached_property
@@ -77,7 +77,7 @@ class RunFolder:
         noted = self.path / ".hydra" / "hydra.yaml"
         if not noted.is_file():
             return {}
-        chosen = OmegaConf.select(load_yaml(noted), "hydra.runtime.choices") or {}
+        chosen = OmegaConf.select(read_yaml(noted), "hydra.runtime.choices") or {}
         return {str(group): str(option) for group, option in chosen.items() if option is not None}
 
     @property
@@ -91,18 +91,20 @@ class RunFolder:
     def metrics(self) -> dict[str, float]:
         """The mAPs of metrics.json; NaN where it has null."""
         numbers = {k: v for k, v in self._metrics_file.items() if k.startswith("mAP")}
+        if lacking := [name for name in TABLE_COLUMNS if name not in numbers]:
+            raise LocoError(f"{self.path / 'metrics.json'}: expected {lacking[0]}, it has none")
         return {name: float("nan") if v is None else float(v) for name, v in numbers.items()}
 
     @cached_property
     def details(self) -> dict[str, Any]:
         """`per_class` and `diagnosis` of metrics.json, see `loco.runs.results`."""
-        if "diagnosis" in self._metrics_file:
+        if self._metrics_file.get("per_class") and self._metrics_file.get("diagnosis"):
             return self._metrics_file
         return detailed_metrics(self.predictions, self.test_videos, self.annotations.class_names)
 
     @cached_property
     def _metrics_file(self) -> dict[str, Any]:
-        return _read_json(self.path / "metrics.json")
+        return read_metrics(self.path / "metrics.json")
 
     @cached_property
     def predictions(self) -> dict[str, Events]:
@@ -193,12 +195,3 @@ class RunFolder:
 def _annotations(path: Path, names: tuple[str, ...] | None, changed: int) -> Annotations:
     """What runs that are read together share, as it was at a time in nanoseconds."""
     return read_annotations(path, names)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LocoError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise LocoError(f"{path}: expected JSON, got: {error}") from None

@@ -11,13 +11,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from loco.errors import LocoError, SettingError
+from loco.files import read_yaml
 from loco.runs.trusted import refuse_interpolations
 
 # settings that may differ between a finished job and the one that would repeat it
@@ -202,32 +202,22 @@ def refuse_former(config: Any, source: Path, error: type[LocoError] = LocoError)
             )
 
 
-def load_yaml(path: Path) -> Any:
-    """A file of YAML as a `DictConfig` or a `ListConfig`, with its interpolations as they stand.
-
-    Raises:
-        LocoError: it cannot be read, or holds neither.
-    """
-    try:
-        return OmegaConf.load(path)
-    except (OSError, ValueError, AssertionError, yaml.YAMLError, OmegaConfBaseException) as error:
-        reason = str(error) or "expected settings or a list"
-        raise LocoError(f"{path}: cannot be read: {reason}") from None
-
-
 def read_config(path: Path) -> DictConfig:
     """The config.yaml of a run, which was written resolved.
 
     Raises:
         LocoError: it cannot be read, or holds interpolations, which may do things when resolved.
     """
-    config = load_yaml(path)
+    config = read_yaml(path)
     try:
         plain = OmegaConf.to_container(config)
     except (ValueError, OmegaConfBaseException) as error:
         raise LocoError(f"{path}: expected a run's configuration: {error}") from None
     if not isinstance(config, DictConfig):
         raise LocoError(f"{path}: expected a run's configuration")
+    for group in ("data", "model", "trainer"):
+        if not isinstance(config.get(group, {}), DictConfig | dict | None):
+            raise LocoError(f"{path}: {group}: expected settings, got {config[group]!r:.40}")
     refuse_interpolations(plain, path)
     return config
 

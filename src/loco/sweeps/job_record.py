@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
+from loco.files import read_yaml
 from loco.runs.job_status import RESULTS, Status, overrides_of, settings_in_turn, starts, status
 from loco.runs.logs import read_log
-from loco.runs.settings import flat, load_yaml
+from loco.runs.results import read_metrics
+from loco.runs.settings import flat
 
 MISSING = "–"
 OPTIONS = re.compile(r"\[([A-Za-z_]\w*(,|(?=\])))*\]")
@@ -42,8 +43,8 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """Its whole configuration by dotted key, and its choices of groups by group."""
         notes = self.folder / ".hydra"
-        choices = OmegaConf.select(load_yaml(notes / "hydra.yaml"), "hydra.runtime.choices")
-        config = load_yaml(notes / "config.yaml")
+        choices = OmegaConf.select(read_yaml(notes / "hydra.yaml"), "hydra.runtime.choices")
+        config = read_yaml(notes / "config.yaml")
         if choices is None or not OmegaConf.is_dict(config):
             raise LocoError(f"{notes}: expected what Hydra notes of a job")
         return flat(config, resolve=False) | dict(choices)
@@ -57,7 +58,7 @@ class Job:
         """The numbers that it left; NaN for null."""
         for name in RESULTS:
             if (self.folder / name).is_file():
-                content = _read_results(self.folder / name)
+                content = read_metrics(self.folder / name)
                 numbers = {k: math.nan if v is None else v for k, v in content.items()}
                 return {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}
         return {}
@@ -101,16 +102,6 @@ class Job:
     def value(self, key: str) -> str:
         """A setting, whether an override or a default; the same text for the same value."""
         return plain_text(self.overrides.get(key, self.settings.get(key, MISSING)))
-
-
-def _read_results(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LocoError(f"{path}: expected JSON, got: {error}") from None
-    if not isinstance(content, dict):
-        raise LocoError(f"{path}: expected numbers by name, got {str(content)[:40]}")
-    return content
 
 
 def highest(values: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from loco.errors import LocoError
+from loco.files import read_yaml
 from loco.runs.job_status import job_folders, status
 from loco.runs.run_folder import RunFolder
 from loco.runs.settings import flat
@@ -158,6 +159,6 @@ def _differ(
         return flat(OmegaConf.create(plain))
 
     notes = other.path / ".hydra" / "overrides.yaml"
-    if not notes.is_file() or not set(overrides) <= set(OmegaConf.load(notes)):
+    if not notes.is_file() or not set(overrides) <= set(read_yaml(notes)):
         return False
     return rest(run.config) == rest(other.config)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from loco.files import read_json
 from loco.runs.command.quoting import is_secret, without_secrets
 from loco.runs.folders import UNNAMED, read_sweep
 from loco.runs.job_status import starts
@@ -57,7 +57,7 @@ def noted_importances(jobs: Sequence[Job]) -> dict[str, float]:
     found: dict[str, float] = {}
     for folder in dict.fromkeys(job.folder.parent for job in jobs):
         if (folder / IMPORTANCES).is_file():
-            found |= json.loads((folder / IMPORTANCES).read_text("utf-8"))
+            found |= read_json(folder / IMPORTANCES)
     return found
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from loco.data.features import FeatureLayout
 from loco.data.synthetic.config import SyntheticConfig
 from loco.errors import AnnotationError, LocoError
+from loco.files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,9 @@ def whatever_stands(root: Path, layout: FeatureLayout) -> dict[str, Any] | None:
     """What was made in a finished folder of this layout, with whatever settings; None if none."""
     default = settings_of(layout, SyntheticConfig(), None, None)
     try:
-        record = json.loads((root / "synthetic.json").read_text(encoding="utf-8"))
+        record = read_json(root / "synthetic.json")
         found, made = dict(record["settings"]), dict(record["made"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (LocoError, ValueError, KeyError, TypeError):
         return None
     if any(found.get(name) != default[name] for name in ("format", "layout")):
         return None
@@ -73,9 +74,9 @@ def finished(root: Path, settings: dict[str, Any], overwrite: bool) -> dict[str,
     if root.is_dir() and not any(root.iterdir()):
         return None
     try:
-        record = json.loads((root / "synthetic.json").read_text(encoding="utf-8"))
+        record = read_json(root / "synthetic.json")
         found, made = dict(record["settings"]), dict(record["made"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (LocoError, ValueError, KeyError, TypeError):
         if root.exists():
             raise LocoError(
                 f"{root} exists and is no synthetic data: choose another root"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from loco.errors import LocoError
-from loco.files import write_text
+from loco.files import read_json, write_text
 
 EventKind = Literal["both", "visual", "audio"]
 
@@ -39,8 +39,8 @@ def write_task(root: Path, events: EventKind) -> Path:
     path = annotations_of(root, events)
     if events == "both":
         return path
-    content = json.loads((root / "annotations.json").read_text(encoding="utf-8"))
-    sources = json.loads((root / "sources.json").read_text(encoding="utf-8"))
+    content = read_json(root / "annotations.json")
+    sources = read_json(root / "sources.json")
     database: dict[str, dict[str, Any]] = content["database"]
     names = {a["label_id"]: a["label"] for v in database.values() for a in v["annotations"]}
     for video, entry in database.items():

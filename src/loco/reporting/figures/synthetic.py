@@ -7,7 +7,6 @@ the cosine of what the audio predicts with what is seen, both centred.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 from loco.data.annotations import Video, read_annotations
 from loco.data.features import FeatureLayout, FeatureStore
 from loco.evaluation import similarity
+from loco.files import read_json
 from loco.reporting.figures.dataset import plot_classes, plot_counts, plot_lengths
 from loco.reporting.figures.similarity import mark_events, plot_coherence
 from loco.reporting.figures.style import (
@@ -92,7 +92,7 @@ def plot_properties(root: Path, layout: FeatureLayout) -> Figure:
     alignment = Alignment.fit(store, annotations.split("train")[: 2 * MAX_VIDEOS])
     shown = [video for video in videos if video.subset != "train"] or videos
     example = _example(shown)
-    sources = json.loads((root / "sources.json").read_text(encoding="utf-8"))[example.id]
+    sources = read_json(root / "sources.json")[example.id]
 
     figure = TextFigure(figsize=(8.4, 9.6), layout="constrained")
     axes = figure.subplots(3, 2)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loco.errors import SettingError
+from loco.files import read_yaml
 
 
 def config_folder() -> Path:
@@ -27,7 +28,6 @@ def layout_of(name: str) -> Any:
         SettingError: there is no such file, or it has no layout.
     """
     from hydra.core.hydra_config import HydraConfig  # here: `--help` needs neither
-    from omegaconf import OmegaConf
 
     folders = [config_folder()]
     if HydraConfig.initialized():
@@ -36,7 +36,7 @@ def layout_of(name: str) -> Any:
     for folder in folders:
         path = folder / "data" / f"{name}.yaml"
         if path.is_file():
-            config: Any = OmegaConf.load(path)
+            config = read_yaml(path)
             if "layout" in config:
                 return config.layout
     raise SettingError(f"extractor.layout: there is no data/{name}.yaml with a layout")

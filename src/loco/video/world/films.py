@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from loco.files import replacing, write_text
+from loco.files import read_json, replacing, write_text
 from loco.video.container import import_av
 from loco.video.world.pictures import FPS, SIDE, render_pictures
 from loco.video.world.scenes import CLASSES, Scene, draw_scene
@@ -126,7 +126,7 @@ def _note_sources(root: Path, there: Collection[Path], wanted: dict[str, Any]) -
         ValueError: films that are there show something else, or nobody knows what.
     """
     file = root / "sources.json"
-    noted = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    noted = read_json(file) if file.is_file() else {}
     wanted = json.loads(json.dumps(wanted))
     for path in sorted(there):
         if path.stem not in noted:
