@@ -55,6 +55,7 @@ REFUSED = {
     "trainer.precision=64-true": "trainer.precision=64-true: expected one of 32-true",
     "+trainer.barebones=true": "trainer: .*barebones=True",
     "trainer.accelerator=abacus": "trainer: .*abacus",
+    "+model.pad_token=left": "model.pad_token: is named as a secret is",
 }
 REFUSED_BY_THE_DATA = {
     "+trainer.overfit_batches=0.1": "trainer: You requested to check 0.1 of the",

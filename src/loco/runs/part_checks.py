@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loco.errors import SettingError
 from loco.runs.checkpoints import build_module
+from loco.runs.command.quoting import plain_without_secrets
 from loco.runs.settings import flat
 
 
@@ -19,10 +20,17 @@ def check_parts(config: DictConfig) -> None:
     """Let the constructors of the model and of the data set's layout check their settings.
 
     Raises:
-        SettingError: one is out of its range; names its key.
+        SettingError: one is out of its range, or a text of the model is named as secrets are, which
+            checkpoints do not keep; names its key.
     """
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
+    kept = flat(plain_without_secrets(plain))
+    if lost := [k for k, v in flat(plain).items() if k.startswith("model.") and kept[k] != v]:
+        raise SettingError(
+            f"{lost[0]}: is named as a secret is, and checkpoints keep none, so that the model "
+            "could not be built again; give the setting another name"
+        )
     model: Any = plain["model"]
     for task in (model.get("tasks") or {}).values():
         task["text"] = "random"  # whose rows are as many as the data has classes
