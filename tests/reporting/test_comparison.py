@@ -55,15 +55,15 @@ def test_a_page_against_another_run(
     mine, theirs = RunFolder(first), RunFolder(second)
     columns = [evaluation_columns(run.predictions, mine.test_videos) for run in (theirs, mine)]
     values = resampled([WeightedMAP(of_run, 5) for of_run in columns], 1000, 0)
-    low, high = np.percentile(values[1] - values[0], [2.5, 97.5])
     mean = mine.metrics["mAP"] - WeightedMAP(columns[0], 5)(np.ones(5))
+    half = 1.959964 * (values[1] - values[0]).std()
     told = re.search(
         r"<strong>([+−]?[\d.]+)</strong> points on second <b>;\s*95 % interval (\S+) to (\S+),",
         text,
     )
     assert told
     shown = [float(number.replace("−", "-")) / 100 for number in told.groups()]
-    assert shown == pytest.approx([mean, low, high], abs=6e-5)
+    assert shown == pytest.approx([mean, mean - half, mean + half], abs=6e-5)
     rows = re.findall(r'<tr><th scope="row">(.*?)</th>((?:<td>[\d.–]+</td>){6})</tr>', text)
     scores = {name: re.findall(r"[\d.]+", cells)[-1] for name, cells in rows}
     assert scores["this run"] == f"{100 * mine.metrics['mAP']:.2f}"
@@ -84,7 +84,7 @@ def test_the_same_run_is_no_better_than_itself(folders: tuple[Path, Path]) -> No
     for name in ("predictions.json", "metrics.json"):
         shutil.copyfile(first / name, second / name)
     comparison = compare(RunFolder(first), RunFolder(second), resamples=50)
-    assert comparison.difference == (0, 0, 0)
+    assert comparison.difference[:3] == (0, 0, 0)
     keys, here, there = zip(*comparison.settings, strict=True)
     assert {key.rpartition(".")[2] for key in keys} == {"seed"}
     assert (set(here), set(there)) == ({"0"}, {"7"})

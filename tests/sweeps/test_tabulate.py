@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
+import math
 import re
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from helpers import ROOT, make_job, rescore
 from loco.cli import main as loco
 from loco.cli.tabulate import main
 from loco.errors import LocoError
-from loco.evaluation.bootstrap import WeightedMAP, paired_differences, resampled
+from loco.evaluation.bootstrap import WeightedMAP, resampled
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
 from loco.reporting.paper import precision, similarity, timeline
 from loco.runs.cost import training_cost
@@ -31,6 +32,7 @@ from loco.runs.paired import _read, differences
 from loco.runs.results import detailed_metrics
 from loco.runs.run_folder import RunFolder
 from loco.structures import TimeGrid
+from loco.sweeps.job_record import plain_text
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.report import write_sweep_report
 from loco.sweeps.summary import caution
@@ -200,6 +202,34 @@ def test_rows_of_different_tests_are_told(
     assert caution(rows[:2]) == ""
 
 
+def test_jobs_of_different_code_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, commit in enumerate(["a" * 40, "a" * 40, "a" * 40 + " with uncommitted changes"]):
+        job = make_job(tmp_path, number, {"seed": number}, 0.1)
+        (job / "provenance.json").write_text(json.dumps({"starts": [{"git": commit}]}))
+    assert main([str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert "different versions of the code: aaaaaaaaaa (2 of the jobs), aaaaaaaaaa with unc" in told
+    assert caution(make_rows(read_jobs([tmp_path / "job0", tmp_path / "job1"]))) == ""
+
+
+def test_a_test_of_several_runs_is_no_sweep(tmp_path: Path) -> None:
+    """Nor a job without a result: its runs' metrics lie below it."""
+    job = make_job(tmp_path, 0, {"ckpt_path": "[a,b]"}, None)
+    (job / "a").mkdir()
+    (job / "a" / "metrics.json").write_text('{"mAP": 0.5}')
+    with pytest.raises(LocoError, match="a test of several runs"):
+        read_jobs([job])
+
+
+def test_a_reference_without_a_number_has_no_differences(predicted: Path) -> None:
+    metrics = json.loads((predicted / "job2" / "metrics.json").read_text())
+    (predicted / "job2" / "metrics.json").write_text(json.dumps(metrics | {"mAP": None}))
+    groups = [[predicted / "job0"], [predicted / "job2"]]
+    assert differences(groups, 0, 5) == {}
+
+
 def test_a_run_resumed_with_other_settings_is_no_repetition(tmp_path: Path) -> None:
     resumed = {"settings": "b", "resumed_from": "x"}
     for number, starts in enumerate([[{"settings": "b"}], [{"settings": "a"}, resumed]]):
@@ -274,6 +304,8 @@ def test_the_same_value_in_other_words_is_the_same_row(tmp_path: Path) -> None:
     rows = make_rows(read_jobs([tmp_path]))
     assert [list(row.settings.values()) for row in rows] == [["1", "true"], ["0.001", "–"]]
     assert find_row(rows, "rate=1.00") == 0
+    assert plain_text("['batch_8', 'a b', \"x\"]") == "[batch_8,'a b',x]"
+    assert [plain_text(text) for text in ('"cdp"', "'null'", "'1'")] == ["cdp", "'null'", "'1'"]
 
 
 def test_reference(sweep: Path) -> None:
@@ -496,7 +528,7 @@ def predicted(sweep: Path, tmp_path: Path) -> Path:
 
 
 def test_intervals_over_seeds_too(predicted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Against a plain loop over resamples; the baselines are rows of their own."""
+    """Against the formula by hand; the baselines are rows of their own, and have no seeds."""
     rows = make_rows(read_jobs([predicted]))
     groups = [[job.folder for job in row.finished] for row in rows]
     videos, both = (
@@ -504,13 +536,16 @@ def test_intervals_over_seeds_too(predicted: Path, capsys: pytest.CaptureFixture
         for over_seeds in (False, True)
     )
     assert set(both) == {0, 3}  # no training videos, so no constant predictor
-    assert both[3] == videos[3]  # neither side has a second seed
-    assert both[0][0] == videos[0][0]
-    assert both[0][1:] != videos[0][1:]
+    assert [gap.seeds for gap in both.values()] == [1, 0]
     values = resampled(_read([RunFolder(f) for group in groups for f in group]), 40, 0)
-    draws = np.random.default_rng(0).integers(2, size=(2, 40))
-    gaps = [(values[a, i] + values[b, i]) / 2 - values[2, i] for i, (a, b) in enumerate(draws.T)]
-    assert both[0][1:] == pytest.approx(np.percentile(gaps, [2.5, 97.5]))
+    scores = [RunFolder(folder).metrics["mAP"] for group in groups for folder in group]
+    # the reference has seed 0 alone, and so has the pair
+    half = NormalDist().inv_cdf(0.975) * (values[0] - values[2]).std()
+    gap = scores[0] - scores[2]
+    assert videos[0] == pytest.approx((gap, gap - half, gap + half, 1))
+    assert math.isnan(both[0].low)
+    assert math.isnan(both[0].high)
+    assert math.isnan(both[3].low)
     words = ["--reference", "attention=cdp", "--resamples", "40", "--over-seeds", "--baselines"]
     drawn = predicted.parent / "differences.svg"
     assert main([str(predicted), *words, "--plot", str(drawn)]) == 0
@@ -522,49 +557,12 @@ def test_intervals_over_seeds_too(predicted: Path, capsys: pytest.CaptureFixture
     assert oracle.startswith("| oracle of video-level classes | – | ")
     assert "**" not in oracle  # it knows the answer, and does not compete
     assert "**" in table
-    assert "interval over the test videos and the seeds." in table
+    assert "interval over the test videos and the seeds, bold where it misses 0." in table
+    assert "(no interval; 1 shared seed) |" in table
     with pytest.raises(LocoError, match="--over-seeds is of the intervals"):
         main([str(predicted), "--over-seeds"])
     with pytest.raises(LocoError, match="--plot draws the intervals of --reference or --effects"):
         main([str(predicted), "--plot", str(drawn)])
-
-
-def test_seeds_are_drawn_by_their_names() -> None:
-    """Together where two groups have the same ones, in any order; on their own elsewhere."""
-    random = np.random.default_rng(0)
-    scores = random.uniform(0.2, 0.8, 9)
-
-    class Constant(WeightedMAP):
-        """A run whose mAP is the same on all videos: what varies are the seeds alone."""
-
-        def __init__(self, score: float) -> None:
-            self.num_videos, self.score = 4, score
-
-        def __call__(self, weights: np.ndarray) -> float:
-            return self.score
-
-    runs = [Constant(score) for score in scores]
-
-    def interval(of: list[int], groups: list[int], seeds: list[int]) -> tuple[float, float]:
-        said = paired_differences(
-            [runs[i] for i in of], scores[of].tolist(), groups, 0, 4000, over_seeds=True,
-            seeds=seeds,
-        )  # fmt: skip
-        return said[1][1:]
-
-    paired = interval([0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2])
-    turned = interval([0, 1, 2, 5, 3, 4], [0, 0, 0, 1, 1, 1], [0, 1, 2, 2, 0, 1])
-    assert paired == turned
-    # by hand: all 27 draws of three places, the same in both groups
-    gaps = scores[3:6] - scores[:3]
-    means = [gaps[list(d)].mean() for d in itertools.product(range(3), repeat=3)]
-    assert paired == pytest.approx(np.percentile(means, [2.5, 97.5], method="inverted_cdf"))
-
-    alone = interval([0, 1, 2, 3, 4, 5, 6], [0] * 3 + [1] * 4, [0, 1, 2, 0, 1, 2, 3])
-    first = [scores[list(d)].mean() for d in itertools.product(range(3), repeat=3)]
-    second = [scores[3:7][list(d)].mean() for d in itertools.product(range(4), repeat=4)]
-    free = np.subtract.outer(second, first).ravel()
-    assert alone == pytest.approx(np.percentile(free, [2.5, 97.5]), abs=0.03)
 
 
 def test_runs_of_other_events_are_not_compared(predicted: Path, tmp_path: Path) -> None:

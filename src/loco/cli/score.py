@@ -120,9 +120,9 @@ def _show_differences(
             runs, scores, range(len(runs)), 0, args.resamples, args.seed, lambda: bar.advance(task)
         )
     paths = list(found)
-    for i, (gap, low, high) in sorted(gaps.items()):
-        print(f"{paths[i]}: average {100 * gap:+.2f} over {paths[0]} "
-              f"(95 % over videos: {100 * low:+.2f} to {100 * high:+.2f})")  # fmt: skip
+    for i, gap in sorted(gaps.items()):
+        print(f"{paths[i]}: average {100 * gap.mean:+.2f} over {paths[0]} "
+              f"(95 % over videos: {100 * gap.low:+.2f} to {100 * gap.high:+.2f})")  # fmt: skip
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -166,13 +166,13 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--reference",
         metavar="KEY=VALUE,…",
-        help="also show each row's difference to this one, with a 95%% bootstrap interval over the "
+        help="also show each row's difference to this one, with a 95%% interval over the "
         "test videos; reads predictions.json and the annotation file that config.yaml names",
     )
     add(
         "--over-seeds",
         action="store_true",
-        help="of these intervals: draw the seeds anew, too, not only the test videos",
+        help="of these intervals: of the choice of the seeds, too, not only of the test videos",
     )
     add(
         "--baselines",

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from loco.data.annotations import Video
 from loco.errors import LocoError
-from loco.evaluation.bootstrap import WeightedMAP, paired_differences
+from loco.evaluation.bootstrap import Gap, WeightedMAP, paired_differences
 from loco.evaluation.metrics import DetectionMAP
 from loco.runs.command.quoting import plain_without_secrets
 from loco.runs.paired import same_events
@@ -40,7 +40,7 @@ class Comparison(NamedTuple):
     name: str
     videos: list[Video]
     notes: list[str]
-    difference: tuple[float, float, float]
+    difference: Gap
     settings: list[tuple[str, str, str]]
 
 

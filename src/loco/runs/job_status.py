@@ -71,6 +71,24 @@ def find_twin(sweeps: Path, config: Any) -> Path | None:
     return None
 
 
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The content of a metrics.json or cost.json.
+
+    Raises:
+        LocoError: it cannot be read, or an mAP in it is no number and not null.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise LocoError(f"{path}: expected numbers by name, got {str(content)[:40]}")
+    for name, value in content.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name.startswith("mAP") and not (number or value is None):
+            raise LocoError(f"{path}: {name}: expected a number or null, got {str(value)[:40]}")
+        if name in ("per_class", "diagnosis") and not isinstance(value, dict):
+            raise LocoError(f"{path}: {name}: expected an object, got {str(value)[:40]}")
+    return content
+
+
 def settings_hash(config: Any) -> str:
     """Stands for all settings that matter to a training, but its seed and where its data lies."""
     settings = {k: v for k, v in flat(config, resolve=False).items() if k not in (*UNNAMED, "seed")}

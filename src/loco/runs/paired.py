@@ -10,7 +10,7 @@ import numpy as np
 from loco.data.annotations import Video
 from loco.errors import LocoError
 from loco.evaluation.baselines import baseline_answers, baseline_metrics
-from loco.evaluation.bootstrap import WeightedMAP, paired_differences
+from loco.evaluation.bootstrap import Gap, WeightedMAP, paired_differences
 from loco.runs.results import evaluation_columns
 from loco.runs.run_folder import RunFolder
 from loco.structures import Events
@@ -25,10 +25,10 @@ def differences(
     *,
     over_seeds: bool = False,
     baselines: bool = False,
-) -> dict[int, tuple[float, float, float]]:
-    """Each group's mean mAP less that of the reference, with a 95 % interval.
+) -> dict[int, Gap]:
+    """Each group's mean mAP less that of the reference, over the seeds that both have.
 
-    The interval is of the choice of test videos; all groups see the same resamples.
+    The 95 % interval is of the choice of test videos; all groups see the same resamples.
 
     Args:
         groups: folders of finished runs; those of a group differ in nothing but the seed.
@@ -36,14 +36,12 @@ def differences(
         resamples: of the bootstrap.
         seed: of the bootstrap.
         progress: called after each resample.
-        over_seeds: the interval is of the choice of the runs of each group, too: each resample
-            draws them anew, those of one seed together in groups that have the same seeds.
+        over_seeds: the interval is of the choice of the seeds, too, see `paired_differences`.
         baselines: the baselines count as more groups, behind the others in the order of
             `baseline_rows`.
 
     Returns:
-        by the group's number: difference, and the interval's low and high end. Groups without a
-        run, and the reference, have none.
+        by the group's number. Groups without a run or without an mAP, and the reference, have none.
 
     Raises:
         LocoError: the reference has no run; files are missing, or runs were tested on different

@@ -13,12 +13,12 @@ from rich.table import Table
 
 from loco.data.annotations import Video
 from loco.data.datamodule import AVDataModule
-from loco.errors import IncompleteError, LocoError
+from loco.errors import IncompleteError
 from loco.evaluation.baselines import baseline_metrics
 from loco.evaluation.diagnosis import diagnose
 from loco.evaluation.matching import Columns
 from loco.evaluation.metrics import DEFAULT_THRESHOLDS, average_precision
-from loco.files import read_json, write_text
+from loco.files import write_text
 from loco.runs.text import console
 from loco.structures import Events
 from loco.training.module import LocalizationModule
@@ -65,24 +65,6 @@ def predictions_json(
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, see `write_text`."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of a metrics.json or cost.json.
-
-    Raises:
-        LocoError: it cannot be read, or an mAP in it is no number and not null.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise LocoError(f"{path}: expected numbers by name, got {str(content)[:40]}")
-    for name, value in content.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name.startswith("mAP") and not (number or value is None):
-            raise LocoError(f"{path}: {name}: expected a number or null, got {str(value)[:40]}")
-        if name in ("per_class", "diagnosis") and not isinstance(value, dict):
-            raise LocoError(f"{path}: {name}: expected an object, got {str(value)[:40]}")
-    return content
 
 
 def evaluation_columns(detections: Mapping[str, Events], videos: Sequence[Video]) -> Columns:

@@ -19,9 +19,10 @@ from loco.evaluation.bootstrap import WeightedMAP
 from loco.files import read_yaml
 from loco.runs.checkpoints import load_module
 from loco.runs.command.quoting import without_secrets
+from loco.runs.job_status import read_metrics
 from loco.runs.logs import Curve, read_log
 from loco.runs.predictions import read_predictions
-from loco.runs.results import TABLE_COLUMNS, detailed_metrics, evaluation_columns, read_metrics
+from loco.runs.results import TABLE_COLUMNS, detailed_metrics, evaluation_columns
 from loco.runs.settings import read_config, reading_data, refuse_former
 from loco.runs.trusted import build_trusted
 from loco.structures import Events

@@ -14,9 +14,16 @@ from omegaconf import OmegaConf
 
 from loco.errors import LocoError
 from loco.files import read_yaml
-from loco.runs.job_status import RESULTS, Status, overrides_of, settings_in_turn, starts, status
+from loco.runs.job_status import (
+    RESULTS,
+    Status,
+    overrides_of,
+    read_metrics,
+    settings_in_turn,
+    starts,
+    status,
+)
 from loco.runs.logs import read_log
-from loco.runs.results import read_metrics
 from loco.runs.settings import flat
 
 MISSING = "–"
@@ -109,11 +116,17 @@ def highest(values: np.ndarray) -> float:
     return float(np.fmax.reduce(values))
 
 
+_QUOTED = re.compile(r"""(['"])(?!(?:null|none|true|false)\1)([a-z_]\w*)\1""", re.IGNORECASE)
+"""A word that Hydra reads as the same text without its quotes."""
+
+
 def plain_text(value: Any) -> str:
     """A value as tables write it: 1 for 1.0, a dash for none, lists without spaces."""
     text = str(value)
     if re.fullmatch(r"\[.*\]|\{.*\}", text):
-        return re.sub(r"\s*([,:\[\]{}])\s*", r"\1", text)
+        return re.sub(r"\s*([,:\[\]{}])\s*", r"\1", _QUOTED.sub(r"\2", text))
+    if word := _QUOTED.fullmatch(text):
+        return word[2]
     if text.lower() in ("true", "false"):
         return text.lower()
     if text in ("None", "null"):

@@ -48,7 +48,7 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
     if began := sorted(str(start["began"]) for start in last if start.get("began")):
         found["began"] = began[0].replace("T", " ")[:16]
     found["device"] = _all(start.get("device") for start in last)
-    found["commit"] = _all(str(start["git"])[:10] for start in last if start.get("git"))
+    found["commit"] = _all(short_commit(str(start["git"])) for start in last if start.get("git"))
     return [(name, text) for name, text in found.items() if text]
 
 
@@ -59,6 +59,12 @@ def noted_importances(jobs: Sequence[Job]) -> dict[str, float]:
         if (folder / IMPORTANCES).is_file():
             found |= read_json(folder / IMPORTANCES)
     return found
+
+
+def short_commit(noted: str) -> str:
+    """The first ten digits of a commit, and that files were changed."""
+    digits, space, rest = noted.partition(" ")
+    return digits[:10] + space + rest
 
 
 def _all(texts: Iterable[Any]) -> str:

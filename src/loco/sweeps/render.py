@@ -139,16 +139,26 @@ def _cells(
         cells.append(bold(text) if table.is_best(row, column) else text)
     if table.differences is not None:
         gap = table.differences.get(index)
-        if index == table.reference:
-            cells.append("reference")
-        elif gap is None:
-            cells.append("–")
-        else:
-            mean, low, high = (
-                _signed(100 * value, minus) for value in (gap.mean, gap.low, gap.high)
-            )
-            cells.append(f"{mean} ({low} {to} {high})")
+        text = difference_text(table, index, minus, to)
+        cells.append(bold(text) if gap is not None and gap.certain else text)
     return cells
+
+
+def difference_text(table: Table, index: int, minus: str = "−", to: str = "to") -> str:
+    """A row's difference to the reference, its interval, and of how many seeds if not of all."""
+    gap = (table.differences or {}).get(index)
+    if index == table.reference or table.reference is None:
+        return "reference"
+    if gap is None:
+        return "–"
+    mean, low, high = (_signed(100 * value, minus) for value in (gap.mean, gap.low, gap.high))
+    notes = ["no interval" if math.isnan(gap.low) else f"{low} {to} {high}"]
+    most = max(len(table.rows[i].finished) for i in (index, table.reference))
+    if gap.seeds and gap.seeds < most:
+        notes.append(f"{gap.seeds} shared seed{'s' * (gap.seeds > 1)}")
+    elif gap.seeds == 0 and most > 1 and table.rows[index].figures is None:
+        notes.append("no shared seeds")
+    return f"{mean} ({'; '.join(notes)})"
 
 
 def seeds_text(row: Row) -> str:
@@ -178,9 +188,10 @@ def _signed(value: float, minus: str, digits: int = 2) -> str:
 def _caption(table: Table) -> str:
     text = f"{table.unit}; mean ± sample standard deviation over the seeds, the best in bold."
     if table.differences is not None and table.reference is not None:
+        choice = f"the test videos{' and the seeds' * table.over_seeds}"
         text += (
-            f" Δ: Avg. less that of {table.rows[table.reference].name}, with a 95 % bootstrap "
-            f"interval over the test videos{' and the seeds' * table.over_seeds}."
+            f" Δ: Avg. less that of {table.rows[table.reference].name}, over the seeds of both, "
+            f"with a 95 % interval over {choice}, bold where it misses 0."
         )
     return text
 

@@ -26,7 +26,7 @@ from loco.reporting.figures import (
 )
 from loco.reporting.page import chart_svgs, or_else
 from loco.runs.logs import Curve
-from loco.runs.pages import render, signed
+from loco.runs.pages import render
 from loco.sweeps.origin import (
     commands,
     facts,
@@ -34,7 +34,7 @@ from loco.sweeps.origin import (
     noted_importances,
     shared_settings,
 )
-from loco.sweeps.render import seeds_text
+from loco.sweeps.render import difference_text, seeds_text
 from loco.sweeps.summary import (
     caution,
     differences_by_name,
@@ -145,8 +145,8 @@ def _charts_note(rows: Sequence[Row]) -> str:
 def _caption(table: Table) -> str:
     text = f"{table.unit}; mean ± sample standard deviation over the seeds, the best in bold."
     if table.reference is not None:
-        text += " Δ: with a 95 % bootstrap interval over the test videos"
-        text += " and the seeds." if table.over_seeds else "."
+        text += " Δ: over the seeds that both rows have, with a 95 % interval over the test videos"
+        text += f"{' and the seeds' * table.over_seeds}, bold where it misses 0."
     if beware := caution(table.rows):
         text += f" {beware[0].upper()}{beware[1:]}."
     return f"{text} A click on a column's name sorts by it."
@@ -179,8 +179,7 @@ def _difference(table: Table, index: int) -> Cell:
     gap = (table.differences or {}).get(index)
     if gap is None:
         return Cell("–")
-    text = f"{signed(gap.mean)} ({signed(gap.low)} to {signed(gap.high)})"
-    return Cell(text, value=gap.mean)
+    return Cell(difference_text(table, index), gap.certain, value=gap.mean)
 
 
 def _jobs(table: Table, folder: Path) -> list[dict[str, Any]]:

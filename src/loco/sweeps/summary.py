@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from loco.errors import listed
 from loco.runs.logs import Curve, read_log
 from loco.sweeps.job_record import OPTIONS
+from loco.sweeps.origin import short_commit
 from loco.sweeps.tabulate import Difference, Row, Table
 
 EVERY_TIOU = (*(f"mAP@0.{i}" for i in range(1, 10)), "mAP")
@@ -21,10 +23,23 @@ def label(row: Row) -> str:
 
 
 def caution(rows: Sequence[Row]) -> str:
-    """What to beware of where rows were tested on different events; nothing where they were not.
+    """What to beware of where rows were tested on different events, or made by different code.
 
     Features may differ: comparing them is what a study may be about.
     """
+    return "; ".join(text for text in (_other_events(rows), _other_code(rows)) if text)
+
+
+def _other_code(rows: Sequence[Row]) -> str:
+    noted = [job.provenance.get("git") for row in rows for job in row.finished]
+    jobs = Counter(short_commit(str(commit)) for commit in noted if commit)
+    if len(jobs) < 2:
+        return ""
+    told = listed([f"{commit} ({n} of the jobs)" for commit, n in jobs.most_common()], 3)
+    return f"the jobs are of different versions of the code: {told}"
+
+
+def _other_events(rows: Sequence[Row]) -> str:
     groups: dict[str, list[str]] = {}
     for row in rows:
         if row.finished and isinstance(data := row.finished[0].provenance.get("data"), dict):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
-from loco.runs.job_status import NOT_NOTED, job_folders
+from loco.runs.job_status import NOT_NOTED, job_folders, status
 from loco.sweeps.job_record import Job, plain_text
 
 if TYPE_CHECKING:
@@ -95,6 +95,11 @@ def read_jobs(folders: Sequence[Path]) -> list[Job]:
     jobs = []
     for folder in folders:
         single = (folder / ".hydra" / "overrides.yaml").is_file()
+        if single and status(folder) == "unfinished" and any(folder.glob("*/metrics.json")):
+            raise LocoError(
+                f"{folder}: a test of several runs, which `loco evaluate` tabulates; expected the "
+                "folder of a sweep or a run"
+            )
         found = [folder] if single else job_folders(folder)
         if not found:
             what = "found no job in it" if folder.is_dir() else "there is none"
@@ -224,11 +229,23 @@ def columns_of(
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more a row reaches than the reference, in fractions, and its 95 % interval."""
+    """How much more a row reaches than the reference, in fractions, and its 95 % interval.
+
+    Attributes:
+        low, high: NaN where there is no interval, as of one seed if the seeds count.
+        seeds: how many both rows have, which are compared; 0: none, so all of both are. None where
+            nobody counted.
+    """
 
     mean: float
     low: float
     high: float
+    seeds: int | None = None
+
+    @property
+    def certain(self) -> bool:
+        """Whether the interval misses 0."""
+        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -291,8 +308,10 @@ class Table:
                 record[name] = None if deviation is None else deviation / column.scale
             if self.differences is not None:
                 gap = self.differences.get(i)
-                names = {"mean": "difference", "low": "difference low", "high": "difference high"}
-                record |= {name: getattr(gap, end, None) for end, name in names.items()}
+                for end in ("mean", "low", "high", "seeds"):
+                    value = getattr(gap, end, None)
+                    name = f"difference {end}".removesuffix(" mean")
+                    record[name] = None if value is None or math.isnan(value) else value
             found.append(record)
         return found
 
