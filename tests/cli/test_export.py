@@ -63,6 +63,7 @@ def filled(x: torch.Tensor, value: float) -> torch.Tensor:
         ["model=tridet_small", "model.dim=16", "model.num_levels=3", "model.bins=4"],
         ["model=unav_small", "model.dim=16", "model.heads=2", "model.num_levels=3",
          "model.class_dim=4"],
+        ["model=uniav_small", "model.dim=16", "model.heads=2", "model.num_levels=3"],
     ],
     ids=lambda overrides: overrides[0],
 )  # fmt: skip
@@ -77,6 +78,7 @@ def test_a_file_answers_as_the_net(form: str, overrides: list[str], tmp_path: Pa
     assert main(["export", str(source), "-o", str(file), "--steps", str(STEPS)]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"best.ckpt", file.name}
     detector = load_module(source).detector
+    decoding = getattr(detector, "decoding", None) or next(iter(detector.decodings.values()))
     if form == "torch":
         extra = {"notes.json": ""}
         net = torch.export.load(file, extra_files=extra).module()
@@ -92,6 +94,7 @@ def test_a_file_answers_as_the_net(form: str, overrides: list[str], tmp_path: Pa
             return [torch.from_numpy(x) for x in session.run(notes["outputs"], fed)]
 
     assert notes["class_names"] == NAMES
+    assert notes["decoding"]["min_length"] == decoding.min_length
     assert notes["grid"] == {"fps": 25, "window": 24, "stride": 8}
     assert [level["stride"] for level in notes["levels"]] == [1, 2, 4]
     assert sum(level["points"] for level in notes["levels"]) == 20 + 10 + 5
@@ -104,7 +107,7 @@ def test_a_file_answers_as_the_net(form: str, overrides: list[str], tmp_path: Pa
                 said = net(filled(visual, padding), filled(audio, padding), mask)
                 real = said[2]
                 assert real.sum() == alone.mask.sum()
-                rated = detector.decoding.probability(alone.logits, alone.quality)
+                rated = decoding.probability(alone.logits, alone.quality)
                 expected = (alone.logits if alone.quality is None else rated.logit(), alone.offsets)
                 for theirs, ours in zip(said[:2], expected, strict=True):
                     torch.testing.assert_close(theirs[real], ours[alone.mask], rtol=1e-4, atol=2e-5)

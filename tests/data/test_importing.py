@@ -57,6 +57,29 @@ def test_an_elan_document_may_begin_within_its_film(tmp_path: Path) -> None:
     assert sorted(read_marks(path)) == moved
 
 
+def test_an_elan_document_may_name_events_in_another_tier(tmp_path: Path) -> None:
+    """Segments without a text, and a tier that refers to them; where there is one, a remark."""
+    path = tmp_path / "v1.eaf"
+    path.write_text(
+        "<A><TIME_ORDER><TIME_SLOT TIME_SLOT_ID='t1' TIME_VALUE='0'/>"
+        "<TIME_SLOT TIME_SLOT_ID='t2' TIME_VALUE='1000'/></TIME_ORDER><TIER TIER_ID='segments'>"
+        + "".join(
+            f"<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID='a{i}' TIME_SLOT_REF1='t1' "
+            f"TIME_SLOT_REF2='t2'><ANNOTATION_VALUE>{text}</ANNOTATION_VALUE>"
+            "</ALIGNABLE_ANNOTATION></ANNOTATION>"
+            for i, text in enumerate(("", "bell", ""))
+        )
+        + "</TIER><TIER TIER_ID='names'>"
+        + "".join(
+            f"<ANNOTATION><REF_ANNOTATION ANNOTATION_ID='b{i}' ANNOTATION_REF='a{i}'>"
+            f"<ANNOTATION_VALUE>{text}</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>"
+            for i, text in enumerate(("dog barking", "loud"))
+        )
+        + "</TIER></A>"
+    )
+    assert [mark.label for mark in read_marks(path)] == ["dog barking", "bell", "segments"]
+
+
 def test_labels_of_a_table_are_kept_as_they_are(tmp_path: Path) -> None:
     """Numbers in brackets (our own tables have a column for scores), quoted line breaks, our
     guarded cells."""
@@ -149,6 +172,16 @@ def test_the_file_is_what_training_reads(tmp_path: Path) -> None:
     ("x.txt", "1\t2\t \n", "expected a label"),
     ("x.csv", "video,start,end\n", "no label"),
     ("x.csv", "video,start,end,label\nv,1,,dog\n", "line 2: expected seconds"),
+    ("x.csv", "video,start,end,label\nv,1,2,dog, barking\n", "line 2: more cells than columns"),
+    ("x.csv", 'video,start,end,label\nv,"1,500",2,dog\n', "line 2: '1,500' may be thousands"),
+    ("x.json", json.dumps({
+        "attribute": {
+            "1": {"aname": "class", "options": {"0": "dog"}},
+            "2": {"aname": "certain", "options": {"0": "sure"}},
+        },
+        "file": {"7": {"fname": "v1.mp4"}}, "view": {"3": {"fid_list": ["7"]}},
+        "metadata": {"a": {"vid": "3", "z": [0, 1], "xy": [], "av": {"1": "0", "2": "0"}}},
+    }), "video 'v1', [0, 1] s: choices of certain, class; expected those of one attribute"),
     ("x.eaf", "hello", "not of the form of its kind"),
     ("x.eaf", "<A><HEADER TIME_UNITS='PAL-frames'/></A>", "its TIME_UNITS are PAL-frames"),
     ("x.json", "{}", "not of the form of its kind"),

@@ -90,6 +90,20 @@ def test_confusion_of_nothing() -> None:
     assert confusion(random_columns(0, found=5, true=0), K).counts.sum() <= 5
 
 
+def test_all_classes_mistaken_is_confusion_and_nothing_missed() -> None:
+    """Two classes swapped, each event found in its place; a prediction of low score is noise."""
+    columns: Any = {
+        "pred_video": np.array([0, 0, 0, 0]), "pred_labels": np.array([1, 1, 0, 0]),
+        "pred_segments": np.array([[0.0, 1], [2, 3], [4, 5], [7, 9]]),
+        "pred_scores": np.array([0.9, 0.8, 0.7, 0.1]),
+        "gt_video": np.zeros(3, int), "gt_labels": np.array([0, 0, 1]),
+        "gt_segments": np.array([[0.0, 1], [2, 3], [4, 5]]),
+    }  # fmt: skip
+    counts, least = confusion(columns, 2)
+    assert counts.tolist() == [[0, 2, 0], [1, 0, 0], [0, 0, 0]]
+    assert least == 0.7
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_the_map_of_a_video_is_that_of_a_test_set_of_it(seed: int) -> None:
     columns: Any = random_columns(seed)

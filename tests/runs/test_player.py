@@ -19,7 +19,8 @@ import torch
 from clips import av, brightness, flash, steady, tone, turn, write_clip
 from helpers import count, open_page
 from loco.errors import OutputError, VideoError
-from loco.runs.player import write_captioned, write_page
+from loco.runs.export import Cue
+from loco.runs.player import _Captions, write_captioned, write_page
 from loco.structures import Events
 from loco.video.container import probe
 from loco.video.playable import encode, how_to_play, remux
@@ -192,6 +193,17 @@ def test_captions_are_burnt_in(films: dict[str, Path], tmp_path: Path) -> None:
     assert apart[90:99].max() < 60
     above = np.array([picture[:12].mean() for picture in pictures])
     assert np.argmax(above > 128) / 25 == pytest.approx(1, abs=0.08)
+
+
+def test_captions_of_different_letters_differ(caplog: pytest.LogCaptureFixture) -> None:
+    """Accents, Cyrillic and Greek; what no font of the machine has is told."""
+    black = np.zeros((120, 160, 3), np.uint8)
+    names = ("é", "ü", "ß", "д", "λ", "–", "e")
+    drawn = [_Captions([Cue(0, 1, name, 0.9)]).draw(black, 0.5).tobytes() for name in names]
+    assert len({*drawn}) == len(names)
+    assert not caplog.messages
+    _Captions([Cue(0, 1, "dog \U0001ffff", 0.9)]).draw(black, 0.5)
+    assert "no font of this machine has all letters of 'dog" in caplog.text
 
 
 def wait_for(condition: Any, seconds: float = 15) -> Any:

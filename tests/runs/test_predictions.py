@@ -139,6 +139,7 @@ def test_tables_and_pickles_that_are_none(tmp_path: Path) -> None:
         ("f.csv", "video,start,end,label_id,score\none,0,2,nan,1\n", ".label_id: expected a whole"),
         ("g.csv", "video,start,end,label_id,score\none,0,2,inf,1\n", ".label_id: expected a whole"),
         ("h.csv", f'video,start,end,label,score\none,0,2,"{"x" * 140_000}', "field larger than"),
+        ("i.csv", "video,start,end,score,label\none,0,2,1,a dog, barking\n", "more cells than"),
         ("c.csv", "", "got nothing"),
         ("d.pkl", "", "a pickle can run anybody's code"),
     ):

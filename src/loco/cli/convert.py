@@ -11,6 +11,7 @@ a label track is of the video of its own name. Videos without a mark are ones wi
 from __future__ import annotations
 
 import argparse
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def main(arguments: list[str]) -> int:
     from loco.video.container import probe
     from loco.video.sources import find_videos
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")  # what is left out
     if args.out.exists() and not args.overwrite:
         raise LocoError(f"{args.out}: there already; --overwrite replaces it")
     marks = [mark for path in args.files for mark in read_marks(path)]

@@ -142,7 +142,7 @@ def _checked(mark: Mark, path: Path) -> Mark:
 
 
 def _elan(text: str, path: Path) -> Iterator[Mark]:
-    """The label is an annotation's text, or its tier's name where it has none.
+    """The label is an annotation's text, else that of those that refer to it, else its tier's name.
 
     `TIME_ORIGIN`, in milliseconds, is where in the film the document's time 0 is.
     """
@@ -159,11 +159,17 @@ def _elan(text: str, path: Path) -> Iterator[Mark]:
         slot.get("TIME_SLOT_ID"): (float(slot.get("TIME_VALUE") or "nan") + origin) / 1000
         for slot in root.iter("TIME_SLOT")
     }
+    said: dict[str, list[str]] = {}  # by annotation, what other tiers say of it
+    for entry in root.iter("REF_ANNOTATION"):
+        value = (entry.findtext("ANNOTATION_VALUE") or "").strip()
+        said.setdefault(entry.attrib["ANNOTATION_REF"], []).extend([value] if value else [])
     for tier in root.iter("TIER"):
         for entry in tier.iter("ALIGNABLE_ANNOTATION"):
             value = (entry.findtext("ANNOTATION_VALUE") or "").strip()
             start, end = (times[entry.attrib[f"TIME_SLOT_REF{i}"]] for i in (1, 2))
-            yield Mark(video, start, end, value or tier.attrib["TIER_ID"])
+            names = [value] if value else said.get(entry.get("ANNOTATION_ID", ""))
+            for name in names or [tier.attrib["TIER_ID"]]:
+                yield Mark(video, start, end, name)
 
 
 def _audacity(text: str, path: Path) -> Iterator[Mark]:
@@ -183,6 +189,10 @@ def _table(text: str, path: Path) -> Iterator[Mark]:
     if missing:
         raise ValueError(f"expected columns video, start, end and label; no {', '.join(missing)}")
     for row in rows:
+        if any(filter(None, row.get(None, ()))):  # what stands behind the last column
+            raise ValueError(
+                f"line {rows.line_num}: more cells than columns; a comma within a cell wants quotes"
+            )
         start, end = (_number(row[key], rows.line_num) for key in ("start", "end"))
         video, label = (csv_text_of(row[key] or "") for key in ("video", "label"))
         yield Mark(Path(video).stem if "/" in video else video, start, end, label)
@@ -202,6 +212,7 @@ def _via(text: str, path: Path) -> Iterator[Mark]:
         start, end = map(float, mark["z"])
         chosen: list[str] = []
         free: list[str] = []
+        kinds: set[str] = set()
         for attribute, value in mark["av"].items():
             kind = project["attribute"][attribute]
             options = kind.get("options") or {}
@@ -209,11 +220,21 @@ def _via(text: str, path: Path) -> Iterator[Mark]:
             values = value.split(",") if str(kind.get("type")) == "2" else [value]
             labels = [options.get(one, one) for one in values if one.strip()]
             (chosen if options else free).extend(labels)
+            kinds |= {str(kind.get("aname", attribute))} if options and labels else set()
+        if len(kinds) > 1:
+            raise ValueError(
+                f"video {video!r}, [{start:g}, {end:g}] s: choices of {', '.join(sorted(kinds))}; "
+                "expected those of one attribute, which names the event"
+            )
         for label in chosen or free or [""]:
             yield Mark(video, start, end, label)
 
 
 def _number(text: str | None, line: int) -> float:
+    if re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", text or ""):
+        raise ValueError(
+            f"line {line}: {text!r} may be thousands or a fraction: use a point, or none"
+        )
     try:
         return float((text or "").replace(",", "."))
     except ValueError:

@@ -35,7 +35,8 @@ class Confusion(NamedTuple):
 def confusion(columns: Columns, num_classes: int, tiou: float = 0.5) -> Confusion:
     """Count, at the score where F1 over all classes is highest.
 
-    Without a limit nearly every event would be overlapped by something.
+    Without a limit nearly every event would be overlapped by something. Where no prediction is
+    right, F1 is that of the places alone.
 
     Args:
         columns: arrays as `loco.evaluation.metrics.average_precision` takes them.
@@ -52,17 +53,19 @@ def confusion(columns: Columns, num_classes: int, tiou: float = 0.5) -> Confusio
     ranked = found.take(score_order(found))
     ranks = np.arange(len(ranked.labels))
     pairs = overlaps(ranked, truth, ranks, threshold)
-    right = np.zeros(len(ranks), dtype=bool)
-    right[pairs.rank[match(pairs, len(truth.labels), threshold)]] = True
-    least = _best_score(ranked.scores, right, len(truth.labels))
-
-    counts = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
     near = overlaps(
         ranked._replace(labels=np.zeros_like(ranked.labels)),
         truth._replace(labels=np.zeros_like(truth.labels)),
         ranks,
         threshold,
     )
+    right = np.zeros(len(ranks), dtype=bool)
+    for of in (pairs, near):
+        if not right.any():
+            right[of.rank[match(of, len(truth.labels), threshold)]] = True
+    least = _best_score(ranked.scores, right, len(truth.labels))
+
+    counts = np.zeros((num_classes + 1, num_classes + 1), dtype=np.int64)
     kept = ranked.scores[near.rank] >= least
     rank, event, tious = (field[kept] for field in near)
     order = np.lexsort((rank, -tious, -ranked.scores[rank], event))

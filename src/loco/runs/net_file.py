@@ -130,7 +130,8 @@ def _notes(module: LocalizationModule, source: Path, steps: int, points: Tensor)
     layout = module.hparams["data"]["layout"]
     strides, sizes = points[:, 3].unique_consecutive(return_counts=True)
     detector: Any = module.detector
-    decoding = getattr(detector, "decoding", None)
+    by_task = getattr(detector, "decodings", {}).values()  # a net that answers here has one task
+    decoding = getattr(detector, "decoding", None) or next(iter(by_task), None)
     return {
         "format": 1,
         "loco": __version__,

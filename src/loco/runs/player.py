@@ -5,6 +5,7 @@ The page is `templates/player.html`; it finds its films by relative paths.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -111,11 +112,32 @@ def _for_browsers(film: Path, copy: Path) -> tuple[Path, str]:
     return copy, note
 
 
+def _font_for(text: str) -> str:
+    """The file of a font that has all letters of a text: DejaVu Sans, else one of this machine's.
+
+    Where there is none, it is DejaVu Sans, with a warning.
+    """
+    import matplotlib  # here, as it takes a second
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    others = (entry.fname for entry in font_manager.fontManager.ttflist)
+    letters = {letter for letter in text if letter.isprintable() and not letter.isspace()}
+    for file in (str(own), *others):
+        with contextlib.suppress(OSError, RuntimeError):
+            if all(FT2Font(file).get_char_index(ord(letter)) for letter in letters):
+                return file
+    log.warning("captions: no font of this machine has all letters of %r: boxes stand there", text)
+    return str(own)
+
+
 class _Captions:
     """Draws the names of the events that are going on at the foot of a picture."""
 
     def __init__(self, events: Sequence[Cue]) -> None:
         self._events = events
+        self._file = _font_for("".join(cue.text for cue in events))
         self._fonts: dict[int, Any] = {}
 
     def draw(self, pixels: np.ndarray, time: float) -> np.ndarray:
@@ -125,7 +147,7 @@ class _Captions:
             return pixels
         image = Image.fromarray(pixels)
         height = max(10, image.height // 18)
-        font = self._fonts.setdefault(height, ImageFont.load_default(height))
+        font = self._fonts.setdefault(height, ImageFont.truetype(self._file, height))
         draw = ImageDraw.Draw(image)
         for number, line in enumerate(reversed(lines)):
             middle = (image.width / 2, image.height - (number + 0.8) * 1.35 * height)

@@ -135,6 +135,10 @@ def _csv_rows(path: Path, problems: Problems) -> Iterator[tuple[str, str, Any]]:
     for cells in rows:
         row = {name: csv_text_of(cells[name] or "") for name in there}
         field = f"[line {table.line_num}]"
+        if any(filter(None, cells.get(None, ()))):  # type: ignore[call-overload]  # surplus cells
+            told = "more cells than columns; a comma within a cell wants quotes"
+            problems.add(f"video {row['video']!r}: {field}: {told}")
+            continue
         try:
             entry: dict[str, Any] = {
                 "segment": [_text_number(row[name], name) for name in ("start", "end")],
