@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from helpers import QUIET, TINY_MODEL, Composer, compose_config, tiny_config
+from loco.runs.command.quoting import COMMAND
 from loco.runs.train import train
 
 os.environ.setdefault("WANDB_MODE", "offline")
@@ -24,9 +25,10 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def no_command_of_before() -> Iterator[None]:
-    """A command in this process leaves Hydra's notes of it, which the next run would keep."""
+    """A command in this process leaves notes of it, which the next run would keep."""
     yield
     HydraConfig.instance().cfg = None
+    os.environ.pop(COMMAND, None)
 
 
 @pytest.fixture(scope="session")

@@ -212,6 +212,21 @@ def test_what_does_not_fit_is_a_line(hub: Hub, capsys: pytest.CaptureFixture[str
     assert f"has no {NAME}" in error_of(capsys)
 
 
+@pytest.mark.parametrize("how", ["damaged", "encrypted"])
+def test_an_archive_that_cannot_be_unpacked_is_a_line(
+    how: str, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = bytearray(features(*VIDEOS))
+    if how == "damaged":
+        content[30 + content[26]] = 0xFF  # the data's first byte, behind header and name
+    else:
+        for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            content[content.index(mark) + flags] |= 1
+    hub.files["features/av.zip"] = bytes(content)
+    line = error_of(capsys, "--features", "*.zip")
+    assert "av.zip: cannot be unpacked: " in line
+
+
 def test_without_a_network_it_says_what_to_do_by_hand(
     hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

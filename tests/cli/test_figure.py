@@ -66,7 +66,10 @@ def test_similarity_and_windows(finished_run: Path, video: str, tmp_path: Path) 
 def test_precision_and_forms(finished_run: Path, tmp_path: Path) -> None:
     text = draw("pr", finished_run, "--tiou", "0.3", "-o", tmp_path / "p.svg")
     assert "(tIoU 0.3)" in text
-    assert "mean of 3 classes" in text
+    assert ">mean of 3 classes</text>" in text
+    text = draw("pr", finished_run, "--name", "LoCo", "-o", tmp_path / "p.svg")
+    assert ">LoCo (mean of 3 classes)</text>" in text
+    assert "(tIoU 0.5)" in text
     both = ["figure", "pr", str(finished_run), "--width", "2", "--height", "1.5", "--dpi", "100"]
     assert main([*both, "-o", str(tmp_path / "p.png")]) == 0
     assert imread(tmp_path / "p.png").shape[:2] == (150, 200)
@@ -86,6 +89,12 @@ def test_what_cannot_be_drawn_is_a_line(
         (["timeline", run, run, video, "-o", file], "two runs of one name"),
         (["windows", run, run, video, "-o", file], "expected one run"),
         (["pr", run, "--name", "a", "--name", "b", "-o", file], "--name: expected one for each"),
+        (["windows", run, video, "--name", "a", "-o", file], "--name does not go with windows"),
+        (["windows", run, video, "--tiou", "0.5", "-o", file], "--tiou does not go with windows"),
+        (["windows", run, video, "--min-score", "0", "-o", file], "--min-score does not go with"),
+        (["pr", run, "--levels", "2", "-o", file], "--levels does not go with pr"),
+        (["pr", run, "--space", "common", "-o", file], "--space does not go with pr"),
+        (["timeline", run, video, "--tiou", "0.3", "-o", file], "--tiou does not go with timeline"),
     ):
         assert main(["figure", *words]) == 1, words
         error = capsys.readouterr().err

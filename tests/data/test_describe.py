@@ -13,6 +13,7 @@ from helpers import ROOT
 from loco.cli import main
 from loco.data.annotations import Annotations, Video, read_annotations
 from loco.data.describe import advise, describe, describe_splits, num_steps
+from loco.data.describe_tables import advice_lines
 from loco.data.layouts import read_layout
 from loco.detection.assignment import assign, default_ranges, make_points
 from loco.errors import AnnotationError, LocoError
@@ -137,6 +138,26 @@ def test_advice_without_events_or_a_training_split() -> None:
     advice = advise(only_test, GRID)
     assert advice.events == 1
     assert "there is no train split" in advice.warnings
+    short = Annotations([video("a", 60, "test", (0, 0.05, 0), (1, 2, 0))], ["x"])
+    text = "\n".join(advise(short, GRID).warnings)
+    assert "1 of 2 events (50.0 %) are shorter than a step" in text
+
+
+def test_what_is_said_of_the_levels_is_what_they_reach() -> None:
+    """Also where their number was given, or is the most that is advised."""
+    events = [(0.0, 0.5 + 0.1 * (i == 0) * 300, 0) for i in range(4)]
+    advice = advise(Annotations([video("a", 60, "train", *events)], ["x"]), GRID, num_levels=1)
+    assert advice.reached == 0.75
+    assert "model.num_levels=1  (the middle of 75.0 % of the events" in advice_lines(advice)[1]
+    day = Annotations([video("a", 90_000, "train", (0, 86_400, 0))], ["x"])
+    assert advise(day, GRID).reached == 0
+    assert advise(Annotations([video("a", 60, "train", *events)], ["x"]), GRID).reached == 1
+
+
+def test_nearly_all_are_not_all() -> None:
+    events = [(0.0, 0.05 + (i == 0), 0) for i in range(250)]
+    text = "\n".join(advise(Annotations([video("a", 60, "train", *events)], ["x"]), GRID).warnings)
+    assert "249 of 250 training events (99.6 %) are shorter than a step" in text
 
 
 @pytest.mark.parametrize("name", ["synthetic", "unav100_i3d_vggish", "unav100_onepeace"])
@@ -200,6 +221,10 @@ def test_errors_of_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ((file, "--fps", "16"), "--fps, --window and --stride together"),
         ((file, "--fps", "0", "--window", "1", "--stride", "1"), "fps must be positive"),
         ((file, "--layout", "nothing"), "no layout 'nothing'"),
+        (
+            (file, "--fps", "50", "--window", "24", "--stride", "8", "--check", tmp_path),
+            "--check: expected --layout NAME",
+        ),
     ):
         assert describe_data(*words) == 1
         complaint = capsys.readouterr().err

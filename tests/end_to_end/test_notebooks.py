@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 from omegaconf import OmegaConf
 
-from helpers import ROOT
+from helpers import ROOT, make_job
 from loco.errors import LocoError
 from loco.runs.folders import make_unique
 from loco.runs.run_folder import RunFolder
@@ -141,6 +141,20 @@ def test_what_they_start_from(
         starting_points.finished_run(tmp_path)
     with pytest.raises(LocoError, match="finished jobs"):
         finished_sweep(tmp_path)
+
+
+def test_a_sweep_that_measured_costs_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCO_OUTPUTS", str(tmp_path / "outputs"))
+    sweeps = tmp_path / "multirun" / "train"
+    for number in range(2):
+        make_job(sweeps / "trained", number, {"seed": number}, 0.5)
+        (make_job(sweeps / "measured", number, {"seed": number}) / "cost.json").write_text("{}")
+    os.utime(sweeps / "trained", (0, 0))
+    assert finished_sweep() == sweeps / "trained"
+    with pytest.raises(LocoError, match="finished jobs"):
+        finished_sweep(sweeps / "measured")
 
 
 def test_lcc_is_asked_for(

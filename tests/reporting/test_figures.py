@@ -216,6 +216,8 @@ def test_map_and_classes() -> None:
     axes = plot_map({"LoCo": metrics}).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[0.5, 70], [0.9, 10]])
     assert axes.lines[0].get_label() == "LoCo (avg. 40.00)"
+    without = plot_map({"LoCo": {"mAP": np.nan, "mAP@0.5": np.nan}}).axes[0]
+    assert without.lines[0].get_label() == "LoCo"
     figure = plot_per_class({"a": np.array([0.2, np.nan, 0.9]), "b": np.full(3, 0.5)}, NAMES)
     ticks = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert ticks == ["man speaking", "dog barking", "rain"]

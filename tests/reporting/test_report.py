@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from helpers import count, inside, open_page
 from loco.cli import main
 from loco.errors import LocoError
-from loco.reporting.headline import duration
+from loco.reporting.headline import duration, headline
 from loco.reporting.report import write_report
 from loco.runs.run_folder import RunFolder
 
@@ -115,6 +115,44 @@ def test_what_was_run(page: Path, run: Path) -> None:
     assert facts["took"].endswith(" s")
 
 
+def note_commands(run: Path, *commands: object) -> None:
+    starts = {"starts": [{"command": command} for command in commands]}
+    (run / "provenance.json").write_text(json.dumps(starts), "utf-8")
+
+
+def test_the_command_can_be_repeated(run: Path, tmp_path: Path) -> None:
+    """As the last start noted it, with Hydra's own options; else from what Hydra noted."""
+    run = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    rebuilt = "loco train attention=cdp 'data.layout.fps=${x}'"
+    noted = "loco train ckpt_path=x 'data.root=a b' --config-dir 'my conf'"
+    note_commands(run, "loco train", noted)
+    assert RunFolder(run).command == noted
+    note_commands(run, "loco train +x.api_key=s3cret")
+    assert RunFolder(run).command == "loco train +x.api_key=HIDDEN"
+    for sweep in ("-m", "--multirun"):  # of a job the one that runs it alone
+        note_commands(run, f"loco train attention=cdp,none --config-dir 'my conf' {sweep}")
+        assert RunFolder(run).command == f"{rebuilt} --config-dir 'my conf'"
+    for damaged in (None, 7, "loco train 'a"):
+        note_commands(run, noted, damaged)
+        assert RunFolder(run).command == rebuilt
+    (run / ".hydra" / "overrides.yaml").unlink()
+    assert RunFolder(run).command is None
+
+
+def test_epochs_that_were_not_validated_count(run: Path, tmp_path: Path) -> None:
+    """Of three epochs, the second one of which was validated alone; the test counts as a fourth."""
+    run = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    rows = [
+        "step,epoch,train/loss,val/mAP,test/mAP",
+        "0,0,2,,",
+        "5,1,1,0.5,",
+        "8,2,1,,",
+        "9,3,,,0.4",
+    ]
+    (run / "logs" / "metrics.csv").write_text("\n".join(rows), "utf-8")
+    assert dict(headline(RunFolder(run)).facts)["best epoch"] == "2 of 3"
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(4.21, "4.2 s"), (200, "3 min 20 s"), (18740, "5 h 12 min")]
 )
@@ -136,7 +174,7 @@ def test_the_videos_in_it(page: Path, run: Path) -> None:
     for video in data["videos"]:
         found = np.array(video["found"])
         events = folder.predictions[video["id"]]
-        np.testing.assert_allclose(found[:, :2] / 100, events.segments, atol=0.0051)
+        np.testing.assert_allclose(found[:, :2] / 1000, events.segments, atol=0.00051)
         np.testing.assert_allclose(found[:, 3] / 1000, events.scores, atol=0.00051)
         assert len(video["truth"]) == len(folder.annotations[video["id"]].events)
         assert (video["other"], video["film"]) == ([], None)
@@ -273,6 +311,8 @@ def test_the_slider_changes_what_is_drawn_by_keyboard(browser: Any, page: Path) 
     slider = browser.find_element(By.ID, "score")
     slider.send_keys(Keys.HOME)
     assert count(browser, "rect.found") == len(scores)
+    start = float(inside(browser, "#predictions td:nth-child(2)"))  # in seconds
+    assert start == pytest.approx(best["found"][0][0] / 1000, abs=0.0051)
     slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     assert browser.find_element(By.ID, "threshold").text == "0.02"
     kept = int((scores >= 0.02).sum())

@@ -158,6 +158,8 @@ def test_rows_that_only_look_the_same(tmp_path: Path) -> None:
         make_rows(jobs)
     rows = make_rows(jobs, by=["trainer.max_epochs"])
     assert [row.settings for row in rows] == [{"trainer.max_epochs": n} for n in ("5", "10")]
+    with pytest.raises(LocoError, match=r"--by trainer.epochs: no job has it; there are trainer"):
+        make_rows(jobs, by=["trainer.max_epochs", "trainer.epochs"])
 
 
 def test_seeds_of_different_trainings_are_no_row(tmp_path: Path) -> None:

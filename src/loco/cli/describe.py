@@ -42,6 +42,9 @@ def _describe(args: argparse.Namespace) -> Annotations:
     from loco.data.describe_tables import advice_lines, description_table, levels_table
     from loco.runs.results import show
 
+    if args.check is not None and (args.fps, args.window, args.stride) != (None, None, None):
+        raise LocoError("--check: expected --layout NAME, which also says how the files are named, "
+                        "instead of --fps, --window and --stride")  # fmt: skip
     annotations = read_annotations(args.annotations)  # before anything is printed
     grid = _grid(args)
     advice = advise(annotations, grid, args.levels)

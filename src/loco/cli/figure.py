@@ -22,11 +22,17 @@ from loco.cli.configs import FIGURES, figure_file
 from loco.errors import LocoError
 
 KINDS = ("timeline", "similarity", "windows", "pr")
+OF_ONE_KIND = {
+    "min_score": ("timeline", 0.2), "space": ("similarity", "encoder"), "levels": ("windows", 4),
+    "tiou": ("pr", 0.5),
+}  # fmt: skip
+"""Options that one kind alone has: which, and what holds without them."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit status."""
     args = _parser().parse_args(arguments)
+    _settle(args)
     words, kind = args.words, args.kind
     runs, video = (words, "") if kind == "pr" else (words[:-1], words[-1])
     if not runs:
@@ -63,6 +69,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _settle(args: argparse.Namespace) -> None:
+    """Refuse what the kind does not have, and set what was not given."""
+    if args.name and args.kind == "windows":
+        raise LocoError("--name does not go with windows")
+    for name, (kind, default) in OF_ONE_KIND.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif kind != args.kind:
+            raise LocoError(f"--{name.replace('_', '-')} does not go with {args.kind}")
+
+
 def _names(runs: list[str]) -> list[str]:
     """What the runs are called: their folders' names, or the paths where these are not unique.
 
@@ -90,14 +107,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--name", action="append", default=[], help="what a run is called, one for each in their "
         "order (default: of several, their folders)")  # fmt: skip
     add("--title", help="above all (default: the video's id; '' for none)")
-    add("--min-score", type=_fraction, default=0.2, metavar="S", help="timeline: predictions below "
-        "it are left out (default: %(default)s)")  # fmt: skip
-    add("--space", choices=("encoder", "common"), default="encoder", help="similarity: of what the "
-        "encoders say, or of the space that LCC compares in (default: %(default)s)")  # fmt: skip
-    add("--levels", type=_count, default=4, metavar="N", help="windows: of the pyramid, from the "
-        "finest (default: %(default)s)")  # fmt: skip
-    add("--tiou", type=_fraction, default=0.5, metavar="T", help="pr: overlap of a match (default: "
-        "%(default)s)")  # fmt: skip
+    add("--min-score", type=_fraction, metavar="S", help="timeline: predictions below "
+        f"it are left out (default: {OF_ONE_KIND['min_score'][1]})")  # fmt: skip
+    add("--space", choices=("encoder", "common"), help="similarity: of what the encoders say, or "
+        f"of the space that LCC compares in (default: {OF_ONE_KIND['space'][1]})")  # fmt: skip
+    add("--levels", type=_count, metavar="N", help="windows: of the pyramid, from the "
+        f"finest (default: {OF_ONE_KIND['levels'][1]})")  # fmt: skip
+    add("--tiou", type=_fraction, metavar="T", help="pr: overlap of a match (default: "
+        f"{OF_ONE_KIND['tiou'][1]})")  # fmt: skip
     add("--width", type=_inches, metavar="INCHES", help="(default: a paper's column, 3.3, or its "
         "text, 6.9, by what there is to show)")  # fmt: skip
     add("--height", type=_inches, metavar="INCHES", help="(default: by what there is to show)")

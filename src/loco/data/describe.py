@@ -80,7 +80,8 @@ class Advice:
     Args:
         grid: of the features.
         events: events that were counted: those of the training split, or all without one.
-        num_levels: `model.num_levels`, the fewest whose last level reaches far enough.
+        num_levels: `model.num_levels`, the fewest whose last level reaches far enough, or as asked.
+        reached: part of the events whose middle its last level reaches by four strides.
         max_length: `data.max_length`, in steps.
         covered: part of the training videos that are not cropped by it.
         longest: steps of the longest training video.
@@ -94,6 +95,7 @@ class Advice:
     grid: TimeGrid
     events: int
     num_levels: int
+    reached: float
     max_length: int
     covered: float
     longest: int
@@ -178,6 +180,7 @@ def advise(annotations: Annotations, grid: TimeGrid, num_levels: int | None = No
         grid=grid,
         events=len(lengths),
         num_levels=num_levels,
+        reached=float((lengths / 2 <= FIRST_RANGE * stride).mean()),
         max_length=max_length,
         covered=float((steps <= max_length).mean()),
         longest=int(steps.max()),
@@ -187,7 +190,7 @@ def advise(annotations: Annotations, grid: TimeGrid, num_levels: int | None = No
         own_length=own_length,
         warnings=(
             *_class_warnings(annotations),
-            *_length_warnings(lengths, answered, grid, stride, max_length),
+            *_length_warnings(lengths, answered, grid, stride, max_length, bool(train)),
         ),
     )
 
@@ -260,28 +263,37 @@ def _class_warnings(annotations: Annotations) -> list[str]:
 
 
 def _length_warnings(
-    lengths: np.ndarray, answered: np.ndarray, grid: TimeGrid, stride: int, max_length: int
+    lengths: np.ndarray,
+    answered: np.ndarray,
+    grid: TimeGrid,
+    stride: int,
+    max_length: int,
+    of_training: bool,
 ) -> list[str]:
-    """Of training events that the grid or the pyramid does not do for; lengths in steps."""
-    step = grid.stride / grid.fps
+    """Of events that the grid or the pyramid does not do for; lengths in steps."""
+    step, total = grid.stride / grid.fps, len(lengths)
+    what = "training events" if of_training else "events"
     warnings = []
+
+    def share(count: int) -> str:
+        percent = f"{100 * count / total:.1f}" if count < total else "100"
+        return f"{count} of {total} {what} ({percent} %)"
+
     if lost := int((~answered).sum()):
         warnings.append(
-            f"{_share(lost, len(lengths))} have no point inside them, being short, or where no "
-            "window is centred at either end of a video: nothing is learnt from them"
+            f"{share(lost)} have no point inside them, being short, or where no window is "
+            "centred at either end of a video: nothing is learnt from them"
         )
     if short := int((lengths < 1).sum()):
-        warnings.append(f"{_share(short, len(lengths))} are shorter than a step ({step:.3g} s)")
+        warnings.append(f"{share(short)} are shorter than a step ({step:.3g} s)")
     reach = 2 * FIRST_RANGE * stride
     if far := int((lengths > reach).sum()):
         warnings.append(
-            f"{_share(far, len(lengths))} are longer than {reach:.0f} steps ({reach * step:.3g} "
-            "s), so that the last level must tell distances of over 4 strides; another level helps"
+            f"{share(far)} are longer than {reach:.0f} steps ({reach * step:.3g} s), so that the "
+            "last level must tell distances of over 4 strides; another level helps"
         )
     if cropped := int((lengths > max_length).sum()):
-        warnings.append(
-            f"{_share(cropped, len(lengths))} are longer than max_length: training sees parts only"
-        )
+        warnings.append(f"{share(cropped)} are longer than max_length: training sees parts only")
     return warnings
 
 
@@ -293,11 +305,6 @@ def _overlapping_pairs(segments: np.ndarray, labels: list[int]) -> tuple[int, in
         if max(segments[i, 0], segments[j, 0]) < min(segments[i, 1], segments[j, 1])
     ]
     return len(pairs), sum(pairs)
-
-
-def _share(count: int, total: int) -> str:
-    percent = f"{100 * count / total:.2g}" if count < total else "100"
-    return f"{count} of {total} training events ({percent} %)"
 
 
 def _classes(count: int) -> str:

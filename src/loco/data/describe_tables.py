@@ -74,7 +74,8 @@ def advice_lines(advice: Advice) -> list[str]:
     lines = [
         "settings for this data set:",
         f"  model.num_levels={advice.num_levels}"
-        f"  (the middle of 99 % of the events is at most 4 strides of {top} steps from both ends)",
+        f"  (the middle of {100 * advice.reached:.1f} % of the events is at most 4 strides of "
+        f"{top} steps from both ends)",
         f"  data.max_length={advice.max_length}"
         f"  (a multiple of {top}: {advice.max_length * step:.1f} s; "
         f"{100 * advice.covered:.1f} % of the videos fit in, the longest has {advice.longest} "

@@ -7,11 +7,13 @@ unpacked by file names alone, so that no path in them leads anywhere else.
 from __future__ import annotations
 
 import fnmatch
+import gzip
 import hashlib
 import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,10 @@ from loco.data.features import FeatureLayout
 from loco.errors import LocoError, listed
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError,
+    RuntimeError,  # what is encrypted, or compressed in a way that Python does not know
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -196,7 +202,7 @@ def unpack(source: Path, folder: Path, layout: FeatureLayout) -> int:
                     shutil.copyfileobj(packed, file, 1 << 20)
                 part.replace(target)
             count += 1
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except DAMAGED as error:
         raise LocoError(f"{source}: cannot be unpacked: {error}") from None
     return count
 

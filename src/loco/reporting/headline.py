@@ -73,8 +73,7 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
     last = noted[-1] if noted else {}
     facts: dict[str, str] = {"mAP (%)": percent(run.metrics.get("mAP"), 2)}
     if not run.evaluated and (best := best_epoch(run.curves)) is not None:
-        count = round(np.nanmax(run.curves["val/mAP"].epochs)) + 1
-        facts["best epoch"] = f"{best} of {count}"
+        facts["best epoch"] = f"{best} of {_epochs(run)}"
     facts["checkpoint"] = str(last.get("checkpoint") or "")
     facts["began"] = str(last.get("began") or "").replace("T", " ")[:16]
     seconds = [s["seconds"] for s in noted if isinstance(s.get("seconds"), int | float)]
@@ -91,6 +90,15 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
     if isinstance(cost, dict) and isinstance(count := cost.get("parameters"), int | float):
         facts["parameters (M)"] = f"{count / 1e6:.2f}"
     return [(name, text) for name, text in facts.items() if text]
+
+
+def _epochs(run: RunFolder) -> int:
+    """How many epochs were trained, not all of which need have been validated.
+
+    The test is left out: it is logged as of the epoch that would come next.
+    """
+    epochs = [c.epochs for name, c in run.curves.items() if not name.startswith("test/")]
+    return round(np.nanmax(np.concatenate(epochs))) + 1
 
 
 def duration(seconds: float) -> str:

@@ -129,7 +129,7 @@ def _matrices(
 
 
 def _compact(events: Events) -> list[list[int]]:
-    """[start, end, label, score] of each event: hundredths of a second, thousandths of a score."""
+    """[start, end, label, score] of each event: milliseconds, and thousandths of a score."""
     scores = np.ones(len(events)) if events.scores is None else events.scores.numpy()
-    table = np.column_stack([100 * events.segments.numpy(), events.labels.numpy(), 1000 * scores])
+    table = np.column_stack([1000 * events.segments.numpy(), events.labels.numpy(), 1000 * scores])
     return np.round(table).astype(int).tolist()

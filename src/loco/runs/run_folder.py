@@ -6,6 +6,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from loco.errors import AnnotationError, LocoError
 from loco.evaluation.bootstrap import WeightedMAP
 from loco.files import read_yaml
 from loco.runs.checkpoints import load_module
+from loco.runs.command.overrides import options_last
 from loco.runs.command.quoting import without_secrets
-from loco.runs.job_status import read_metrics
+from loco.runs.job_status import read_metrics, starts
 from loco.runs.logs import Curve, read_log
 from loco.runs.predictions import read_predictions
 from loco.runs.results import TABLE_COLUMNS, detailed_metrics, evaluation_columns
@@ -30,6 +32,9 @@ from loco.training.module import LocalizationModule
 
 ROUNDING = 1e-3
 """How far metrics.json may be from what predictions.json says, whose scores are rounded."""
+
+SWEEPS = ("-m", "--multirun")
+"""Hydra's option that makes a command a sweep."""
 
 
 class RunFolder:
@@ -83,10 +88,27 @@ class RunFolder:
 
     @property
     def command(self) -> str | None:
-        """The command line that started it, where Hydra noted one; secrets are left out."""
-        if not (self.path / ".hydra" / "overrides.yaml").is_file():
-            return None
-        return shlex.join(["loco", "evaluate" if self.evaluated else "train", *self.overrides])
+        """The command line that started it last, as noted then; secrets are left out.
+
+        Of a sweep's job the one that runs this job alone; of a run that notes none, by what Hydra
+        noted; None without that.
+        """
+        noted = self._noted_command
+        sweep = any(word in SWEEPS for word in noted)
+        if (noted and not sweep) or not (self.path / ".hydra" / "overrides.yaml").is_file():
+            return shlex.join(noted) or None
+        options = dropwhile(lambda word: not word.startswith("-"), options_last(noted))
+        words = [*self.overrides, *(word for word in options if word not in SWEEPS)]
+        return shlex.join(["loco", "evaluate" if self.evaluated else "train", *words])
+
+    @property
+    def _noted_command(self) -> list[str]:
+        """The words of the last start's command; none where it is not noted, or damaged."""
+        command = noted[-1].get("command") if (noted := starts(self.path)) else None
+        try:
+            return without_secrets(shlex.split(command)) if isinstance(command, str) else []
+        except ValueError:  # a quote that does not end
+            return []
 
     @cached_property
     def metrics(self) -> dict[str, float]:

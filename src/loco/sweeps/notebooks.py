@@ -143,7 +143,9 @@ def _has_lcc(run: RunFolder) -> bool:
 
 
 def _finished_jobs(folder: Path) -> int:
-    return sum(status(path) == "finished" for path in job_folders(folder))
+    """How many were tested; what was only measured has no scores."""
+    found = (path for path in job_folders(folder) if status(path) == "finished")
+    return sum((path / "metrics.json").is_file() for path in found)
 
 
 def _differ(

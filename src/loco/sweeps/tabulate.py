@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import statistics
@@ -117,8 +118,12 @@ def make_rows(jobs: Sequence[Job], by: Sequence[str] = ()) -> list[Row]:
 
     Raises:
         LocoError: two jobs of a row differ in more than the seed, were of other data, or have the
-            same seed and other results.
+            same seed and other results; no job has a setting of `by`.
     """
+    known = {key for job in jobs for key in (*job.overrides, *job.settings)} if by else set()
+    if unknown := [key for key in by if key not in known]:
+        near = difflib.get_close_matches(unknown[0], known, 4, 0)
+        raise LocoError(f"--by {unknown[0]}: no job has it; there are {', '.join(near)} and others")
     keys = dict.fromkeys(key for job in jobs for key in job.overrides if key not in UNNAMED)
     keys = {k: None for k in keys if k != "seed" and len({job.value(k) for job in jobs}) > 1}
     keys |= dict.fromkeys(by)

@@ -21,7 +21,7 @@ def plot_precision_recall(
 
     Args:
         curves: by run, what `loco.evaluation.metrics.precision_recall` returns: (K, R) fractions
-            at evenly spaced recalls, NaN for a class without ground truth.
+            at evenly spaced recalls, NaN for a class without ground truth. One alone may be "".
         tiou: the threshold of a match that they were counted with.
         title: None names the threshold.
     """
@@ -34,7 +34,10 @@ def plot_precision_recall(
             axes.plot(recall, rated.T, color=SOFT, linewidth=0.6, alpha=0.5)
             axes.plot([], [], color=SOFT, linewidth=0.6, alpha=0.5, label="a class")
         mean = rated.mean(0) if len(rated) else np.full_like(recall, np.nan)
-        label = f"mean of {len(rated)} classes" if len(curves) == 1 else name
+        label = name
+        if len(curves) == 1:
+            mean_of = f"mean of {len(rated)} classes"
+            label = f"{name} ({mean_of})" if name else mean_of
         axes.plot(recall, mean, color=color_of(i), linewidth=1.6, label=label_of(label))
     axes.set(xlim=(0, 100), ylim=(0, 102))
     legend(axes, loc="upper right")

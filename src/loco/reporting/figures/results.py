@@ -23,7 +23,7 @@ from loco.reporting.figures.style import (
     name_ticks,
     new_axes,
 )
-from loco.runs.results import MISTAKES
+from loco.runs.results import MISTAKES, percent
 
 STYLES = {
     "true_positive": ("#009E73", ""),
@@ -69,7 +69,8 @@ def plot_map(results: Mapping[str, Mapping[str, float]], axes: Axes | None = Non
             if key.startswith("mAP@") and value is not None
         )
         average = metrics.get("mAP")
-        label = name if average is None else f"{name} (avg. {100 * average:.2f})"
+        scored = average is not None and not np.isnan(average)
+        label = f"{name} (avg. {percent(average, 2)})" if scored else name
         axes.plot(
             *zip(*points, strict=True), label=label_of(label), color=color_of(i),
             marker=MARKERS[i % 7], markersize=4, linewidth=1.4,

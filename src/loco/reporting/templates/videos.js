@@ -2,7 +2,7 @@ const data = JSON.parse(byId("data").textContent);
 
 /** Whole numbers of the file back to seconds and fractions. */
 const events = (rows) => rows.map(([start, end, label, score]) =>
-  ({ start: start / 100, end: end / 100, label, score: score / 1000 }));
+  ({ start: start / 1000, end: end / 1000, label, score: score / 1000 }));
 
 function tiou(a, b) {
   const common = Math.min(a.end, b.end) - Math.max(a.start, b.start);
