@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from loco.errors import SettingError
 from loco.runs.checkpoints import build_module
-from loco.runs.command.quoting import plain_without_secrets
+from loco.runs.command.quoting import HIDDEN, plain_without_secrets
 from loco.runs.settings import flat
 
 
@@ -26,7 +26,8 @@ def check_parts(config: DictConfig) -> None:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     kept = flat(plain_without_secrets(plain))
-    if lost := [k for k, v in flat(plain).items() if k.startswith("model.") and kept[k] != v]:
+    hidden = [k for k, v in flat(plain).items() if kept[k] == HIDDEN != v]
+    if lost := [key for key in hidden if key.startswith("model.")]:
         raise SettingError(
             f"{lost[0]}: is named as a secret is, and checkpoints keep none, so that the model "
             "could not be built again; give the setting another name"

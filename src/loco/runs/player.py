@@ -122,7 +122,8 @@ def _font_for(text: str) -> str:
     from matplotlib.ft2font import FT2Font
 
     own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    others = (entry.fname for entry in font_manager.fontManager.ttflist)
+    listed = font_manager.fontManager.ttflist
+    others = (font.fname for font in listed if "LastResort" not in font.fname)  # has boxes for all
     letters = {letter for letter in text if letter.isprintable() and not letter.isspace()}
     for file in (str(own), *others):
         with contextlib.suppress(OSError, RuntimeError):
