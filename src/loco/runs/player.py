@@ -124,7 +124,7 @@ def _font_for(text: str) -> str:
     own = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     listed = font_manager.fontManager.ttflist
     others = (font.fname for font in listed if "LastResort" not in font.fname)  # has boxes for all
-    letters = {letter for letter in text if letter.isprintable() and not letter.isspace()}
+    letters = {letter for letter in text if not letter.isspace()}
     for file in (str(own), *others):
         with contextlib.suppress(OSError, RuntimeError):
             if all(FT2Font(file).get_char_index(ord(letter)) for letter in letters):
