@@ -610,7 +610,7 @@ def test_paired_differences(predicted: Path) -> None:
     header, _, fixed, cdp, none = done.stdout.splitlines()[:5]
     assert header.endswith("| Δ Avg. |")
     assert fixed.endswith("| reference |")
-    assert re.search(r"\| \+\d+\.\d\d \(\+", cdp)
+    assert re.search(r"\| \*\*\+\d+\.\d\d \(\+.*; 1 shared seed\)\*\* \|$", cdp)
     assert none.endswith("| – |")
     assert "less that of attention=fixed" in done.stdout
 
