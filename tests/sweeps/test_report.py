@@ -14,12 +14,13 @@ import pytest
 from helpers import count, inside, open_page
 from loco.cli import main
 from loco.reporting.figures import plot_differences, plot_importances
+from loco.sweeps.columns import MAP_COLUMNS
 from loco.sweeps.job_record import Job
 from loco.sweeps.origin import IMPORTANCES
 from loco.sweeps.report import write_sweep_report
 from loco.sweeps.run_job import _take_over
 from loco.sweeps.summary import differences_by_name, label, mean_metrics, reference_name, row_logs
-from loco.sweeps.tabulate import MAP_COLUMNS, Difference, Row, Table
+from loco.sweeps.tabulate import Difference, Row, Table
 
 NAMES = ('<b onclick="x">', "cdp")
 

@@ -32,13 +32,12 @@ from loco.runs.paired import _read, differences
 from loco.runs.results import detailed_metrics
 from loco.runs.run_folder import RunFolder
 from loco.structures import TimeGrid
+from loco.sweeps.columns import COST_COLUMNS, MAP_COLUMNS
 from loco.sweeps.job_record import plain_text
 from loco.sweeps.render import RENDERERS
 from loco.sweeps.report import write_sweep_report
 from loco.sweeps.summary import caution
 from loco.sweeps.tabulate import (
-    COST_COLUMNS,
-    MAP_COLUMNS,
     Difference,
     Job,
     Row,

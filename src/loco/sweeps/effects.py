@@ -15,8 +15,8 @@ import numpy as np
 
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
+from loco.sweeps.columns import Column
 from loco.sweeps.job_record import OPTIONS, Job
-from loco.sweeps.tabulate import Column
 
 
 @dataclass(frozen=True)

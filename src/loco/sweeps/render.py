@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from loco.errors import LocoError
 from loco.files import csv_cell
 from loco.runs.text import one_line
+from loco.sweeps.columns import Column
 from loco.sweeps.effects import Effect
-from loco.sweeps.tabulate import Column, Row, Table
+from loco.sweeps.tabulate import Row, Table
 
 
 def markdown(table: Table) -> str:

@@ -27,6 +27,7 @@ from loco.reporting.figures import (
 from loco.reporting.page import chart_svgs, or_else
 from loco.runs.logs import Curve
 from loco.runs.pages import render
+from loco.sweeps.columns import MAP_COLUMNS, Column
 from loco.sweeps.origin import (
     commands,
     facts,
@@ -44,7 +45,7 @@ from loco.sweeps.summary import (
     reference_name,
     seed_logs,
 )
-from loco.sweeps.tabulate import MAP_COLUMNS, Column, Row, Table
+from loco.sweeps.tabulate import Row, Table
 
 CURVES = (
     ("val/mAP", "Validation mAP, average", "mAP (%)", 100.0),

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING
 from loco.errors import LocoError
 from loco.runs.folders import UNNAMED
 from loco.runs.job_status import NOT_NOTED, job_folders, status
+from loco.sweeps.columns import (
+    COST_COLUMNS,
+    COUNTED,
+    MAP_COLUMNS,
+    TRAINING_COST_COLUMNS,
+    Column,
+)
 from loco.sweeps.job_record import Job, plain_text
 
 if TYPE_CHECKING:
@@ -51,40 +58,6 @@ class Row:
         if self.figures is not None:
             return [self.figures.get(result, math.nan)]
         return [job.result(result) for job in self.finished]
-
-
-@dataclass(frozen=True)
-class Column:
-    """A result as a table shows it.
-
-    Attributes:
-        result: its name in metrics.json, cost.json or the log.
-        title: what stands above.
-        scale: the factor from the one to the other.
-        best: of the rows' means; None where none is better than another.
-    """
-
-    result: str
-    title: str
-    scale: float = 100.0
-    best: Callable[[Iterable[float]], float] | None = max
-    digits: int = 2
-
-
-MAP_COLUMNS = (
-    *(Column(f"mAP@0.{i}", f"0.{i}") for i in range(5, 10)),
-    Column("mAP", "Avg."),
-)
-COUNTED = (
-    Column("parameters", "parameters (M)", 1e-6, min),
-    Column("gflop", "GFLOP", 1.0, min, 1),
-)
-COST_COLUMNS = (
-    *COUNTED,
-    Column("step_s", "training step (s)", 1.0, min, 3),
-    Column("detect_s", "a video (ms)", 1e3, min, 1),
-)
-TRAINING_COST_COLUMNS = (*COUNTED, Column("epoch_s", "an epoch (s)", 1.0, min, 1))
 
 
 def read_jobs(folders: Sequence[Path]) -> list[Job]:
